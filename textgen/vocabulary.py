@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+NO_SYMBOL = -1  # a zero input vector, a target left out, no text
+
 LEVELS = ("character", "word")
 
 # Every character of a text belongs to exactly one match: a word with its inner

@@ -1,0 +1,764 @@
+"""The configurable network, which carries its vocabulary and writes text.
+
+Names of dimensions: N examples in a batch, T steps, V symbols of the vocabulary, H
+units of a layer.
+"""
+
+import contextlib
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from textgen import generation, metrics
+from textgen.datasets import Dataset
+from textgen.layers import CarriedStates, Embedding, OneHot
+from textgen.vocabulary import NO_SYMBOL, Vocabulary
+
+CELLS = {
+    "simple_rnn": keras.layers.SimpleRNN,
+    "gru": keras.layers.GRU,
+    "lstm": keras.layers.LSTM,
+}
+
+
+@keras.saving.register_keras_serializable(package="textgen")
+class LanguageModel(keras.Model):
+    """A recurrent network that predicts the next symbol of a text.
+
+    It is a Keras model in every respect, and its one `.keras` file holds weights,
+    configuration, optimizer and vocabulary.
+
+    Input: ids of shape `(N, T)`, integers, where -1 is the zero vector, or one-hot of
+    shape `(N, T, V)`. Output: logits (also from `predict`), of shape `(N, V)`, or
+    `(N, T, V)` with `return_sequences=True`.
+
+    A many-to-one model (`return_sequences=False`) learns from windows that start from
+    a zero state (`WindowDataset`, `vectorize`), and writes by sliding such a window,
+    left-padded with zero vectors. A many-to-many model learns from `SequenceDataset`
+    or `LineDataset`, and writes by carrying its state from symbol to symbol, after one
+    start step of zeros.
+
+    Args:
+        vocabulary: `Vocabulary`. Its symbols are the ids of input and output.
+        cell: `"simple_rnn"`, `"gru"` or `"lstm"`. Defaults to `"lstm"`.
+        units: int or tuple of int. Units of each recurrent layer, from input to
+            output. Defaults to `(128,)`.
+        dropout: float in [0, 1). Dropout after each recurrent layer. Defaults to `0`.
+        recurrent_dropout: float in [0, 1). Dropout of the state from step to step.
+            Defaults to `0`.
+        embedding: int or `None`. Size of the vectors that stand for the symbols;
+            `None` feeds one-hot vectors. Defaults to `None`.
+        layer_norm: bool. Whether to normalise the output of each recurrent layer.
+            Defaults to `False`.
+        tie_weights: bool. Whether the output uses the embedding's weights, transposed
+            (Press and Wolf, 2017); the last units must equal `embedding`. Defaults to
+            `False`.
+        return_sequences: bool. Whether the model predicts at every step
+            (many-to-many) or after the last (many-to-one). Defaults to `False`.
+        stateful: bool. Whether `fit` carries the state from batch to batch; only
+            with `return_sequences=True`. `evaluate` then carries a state of its own,
+            and `predict`, `generate` and direct calls start from zero. Defaults to
+            `False`.
+        batch_size: int or `None`. The largest batch of a stateful model.
+        reset_states: `"epoch"` or `"never"`. When `fit` sets the carried state to
+            zero: at the start of each epoch, or only in `reset_state()`. Defaults to
+            `"epoch"`.
+        sequence_length: int. The window of a many-to-one model, in symbols. Defaults
+            to `40`.
+        **kwargs: `name`, and `dtype`, which reaches every layer: `"float32"`,
+            `"float64"`, `"mixed_bfloat16"`, …
+
+    Raises:
+        ValueError: An argument is out of its range, or two contradict each other.
+
+    Example:
+
+    ```python
+    vocabulary = textgen.Vocabulary.from_text(text)
+    model = textgen.LanguageModel(vocabulary, cell="lstm", units=(128, 128))
+    model.compile(keras.optimizers.Adam(1e-3, clipvalue=5.0))
+    model.fit(textgen.WindowDataset(vocabulary.encode(text)), epochs=5)
+    print(model.generate("shall i compare ", temperature=0.7))
+    ```
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        cell: str = "lstm",
+        units: int | Sequence[int] = (128,),
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        embedding: int | None = None,
+        layer_norm: bool = False,
+        tie_weights: bool = False,
+        return_sequences: bool = False,
+        stateful: bool = False,
+        batch_size: int | None = None,
+        reset_states: str = "epoch",
+        sequence_length: int = 40,
+        **kwargs: Any,
+    ) -> None:
+        units = (units,) if isinstance(units, int) else tuple(units)
+        _check_arguments(locals())
+
+        # === Layers ===
+        super().__init__(**kwargs)
+        policy = self.dtype_policy
+        if embedding is None:
+            self.input_layer = OneHot(len(vocabulary), dtype=policy, name="one_hot")
+        else:
+            self.input_layer = Embedding(
+                len(vocabulary), embedding, dtype=policy, name="embedding"
+            )
+        self.recurrent_layers = [
+            CELLS[cell](
+                size,
+                recurrent_dropout=recurrent_dropout,
+                return_sequences=return_sequences or index < len(units) - 1,
+                return_state=True,
+                dtype=policy,
+                name=f"{cell}_{index}",
+            )
+            for index, size in enumerate(units)
+        ]
+        self.norm_layers = [
+            keras.layers.LayerNormalization(dtype=policy, name=f"layer_norm_{index}")
+            for index in range(len(units) if layer_norm else 0)
+        ]
+        self.dropout_layers = [
+            keras.layers.Dropout(dropout, dtype=policy, name=f"dropout_{index}")
+            for index in range(len(units) if dropout else 0)
+        ]
+        # The logits are as exact as the weights, also in mixed precision.
+        exact = keras.DTypePolicy(policy.variable_dtype)
+        if tie_weights:
+            self.output_layer = TiedOutput(
+                self.input_layer, dtype=exact, name="tied_output"
+            )
+        else:
+            self.output_layer = keras.layers.Dense(
+                len(vocabulary), dtype=exact, name="logits"
+            )
+        self.carried_states = None
+        if stateful:
+            sizes = [size for layer in self.recurrent_layers for size in layer.state_size]
+            self.carried_states = CarriedStates(
+                sizes, dtype=policy, name="carried_states"
+            )
+            self.carried_states.prepare("training", batch_size)
+
+        # === Config ===
+        self.vocabulary = vocabulary
+        self.cell = cell
+        self.units = units
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.embedding = embedding
+        self.layer_norm = layer_norm
+        self.tie_weights = tie_weights
+        self.return_sequences = return_sequences
+        self.stateful = stateful
+        self.batch_size = batch_size
+        self.reset_states = reset_states
+        self.sequence_length = sequence_length
+
+        # === State ===
+        self._purpose: str | None = None  # whose carried states a call uses
+        self._decoder: generation.Decoder | None = None
+        self.build((None, None))
+
+    def build(self, input_shape: tuple) -> None:
+        """Makes the weights; they do not depend on the input shape."""
+        size = self.embedding or len(self.vocabulary)
+        self.input_layer.build((None, None))
+        for index, layer in enumerate(self.recurrent_layers):
+            layer.build((None, None, size))
+            size = self.units[index]
+            for others in (self.norm_layers, self.dropout_layers):
+                if others:
+                    others[index].build((None, None, size))
+        self.output_layer.build((None, None, size))
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Returns logits, `(N, V)` or `(N, T, V)`, from ids or one-hot."""
+        rows = ops.shape(inputs)[0]
+        states: list = [None] * len(self.recurrent_layers)
+        if self._purpose is not None:
+            states = self._by_layer(self.carried_states.read(self._purpose, rows))
+        x = self.input_layer(inputs)
+        for index, layer in enumerate(self.recurrent_layers):
+            x, *states[index] = layer(x, initial_state=states[index], training=training)
+            if self.norm_layers:
+                x = self.norm_layers[index](x)
+            if self.dropout_layers:
+                x = self.dropout_layers[index](x, training=training)
+        if self._purpose is not None:
+            self.carried_states.write(self._purpose, sum(states, []))
+        return self.output_layer(x)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns `(N, V)` or `(N, T, V)`."""
+        steps = input_shape[1:2] if self.return_sequences else ()
+        return (input_shape[0], *steps, len(self.vocabulary))
+
+    # === Training ===
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Configures the model for training; the arguments are those of Keras.
+
+        Args:
+            optimizer: Name or instance; clip gradients with its arguments `clipvalue`,
+                `clipnorm` or `global_clipnorm`. Defaults to `"adam"`.
+            loss: `None` for the cross-entropy, with targets as ids or one-hot by
+                their rank. `"categorical_crossentropy"` and
+                `"sparse_categorical_crossentropy"` mean the same here. Other losses
+                get logits. Defaults to `None`.
+            loss_weights: As in Keras.
+            metrics: As in Keras; `textgen.Perplexity()`, for example.
+            weighted_metrics: As in Keras.
+            run_eagerly: As in Keras.
+            steps_per_execution: As in Keras.
+            jit_compile: As in Keras.
+            auto_scale_loss: As in Keras.
+
+        Raises:
+            ValueError: The loss expects probabilities, and the model returns logits.
+        """
+        # The loss that `fit` reports is a mean of this precision.
+        floatx = keras.config.floatx()
+        try:
+            keras.config.set_floatx(self.variable_dtype)
+            super().compile(
+                optimizer=optimizer,
+                loss=_loss_on_logits(loss, self.variable_dtype),
+                loss_weights=loss_weights,
+                metrics=metrics,
+                weighted_metrics=weighted_metrics,
+                run_eagerly=run_eagerly,
+                steps_per_execution=steps_per_execution,
+                jit_compile=jit_compile,
+                auto_scale_loss=auto_scale_loss,
+            )
+        finally:
+            keras.config.set_floatx(floatx)
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compiles as the saved model was, with the optimizer's variables made."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Trains the model; arguments and result are those of `keras.Model.fit`.
+
+        textgen's datasets shuffle by themselves; `shuffle` is for arrays.
+
+        Raises:
+            ValueError: The windows of a many-to-one model are not of its
+                `sequence_length`, or a batch of a stateful model is larger than its
+                `batch_size`.
+        """
+        rows, steps = _first_batch_shape(x, batch_size)
+        if not self.return_sequences and steps not in (None, self.sequence_length):
+            raise ValueError(
+                f"The windows are {steps} steps long, and this many-to-one model has "
+                f"sequence_length={self.sequence_length}. Make both equal."
+            )
+        if self.stateful and rows is not None and rows > self.batch_size:
+            raise ValueError(
+                f"A batch has {rows} rows, and this stateful model was made with "
+                f"batch_size={self.batch_size}. Make both equal."
+            )
+        if self.stateful or isinstance(x, Dataset):
+            shuffle = False
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.tree.flatten(callbacks) if callbacks else []
+            if verbose != 0 and not any(
+                isinstance(callback, keras.callbacks.ProgbarLogger)
+                for callback in callbacks
+            ):
+                # First in the list, the bar is complete before a callback prints.
+                callbacks.insert(0, keras.callbacks.ProgbarLogger())
+            initial_epoch = kwargs.get("initial_epoch", 0)
+            callbacks.insert(0, _EpochBegin(x, initial_epoch))
+        return super().fit(
+            x=x,
+            y=y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            **kwargs,
+        )
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any
+    ) -> Any:
+        """Returns loss and metrics; arguments and result as in `keras.Model.evaluate`.
+
+        A stateful model carries the state from batch to batch here too, from zero, in
+        states apart from those of `fit`, at any batch size. textgen's datasets are
+        read in the order of their first epoch.
+        """
+        if self.stateful:
+            rows, _ = _first_batch_shape(x, batch_size)
+            if self.carried_states.prepare("evaluation", rows or self.batch_size):
+                self.test_function = None  # it holds the smaller states
+        with x.first_epoch() if isinstance(x, Dataset) else contextlib.nullcontext():
+            return super().evaluate(x=x, y=y, batch_size=batch_size, **kwargs)
+
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Does one step of `fit`, with the carried states of a stateful model."""
+        with self._carrying("training"):
+            return super().train_step(*args, **kwargs)
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Does one step of `evaluate`, with carried states of its own."""
+        with self._carrying("evaluation"):
+            return super().test_step(*args, **kwargs)
+
+    def reset_state(self) -> None:
+        """Sets the state that `fit` carries to zero."""
+        if self.stateful:
+            self.carried_states.reset("training")
+
+    @contextlib.contextmanager
+    def _carrying(self, purpose: str) -> Iterator[None]:
+        self._purpose = purpose if self.stateful else None
+        try:
+            yield
+        finally:
+            self._purpose = None
+
+    def _by_layer(self, states: Sequence) -> list[list]:
+        """Cuts a flat list of states into one list a layer."""
+        remaining = iter(states)
+        return [
+            [next(remaining) for _ in layer.state_size] for layer in self.recurrent_layers
+        ]
+
+    # === Writing ===
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] = "",
+        max_new_tokens: int = 400,
+        temperature: float = 1.0,
+        *,
+        count: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        unknown: str | None = None,
+        sampler: generation.Rule | None = None,
+    ) -> Any:
+        """Writes text.
+
+        Args:
+            prompt: str, or list of str for one text each. What the text begins with;
+                may be empty, and longer than the window.
+            max_new_tokens: int. Symbols to write after the prompt. Defaults to `400`.
+            temperature: float, at least 0. Below 1 the probable becomes more
+                probable; 0 always takes the most probable symbol. Defaults to `1.0`.
+            count: int or `None`. Texts to write for each prompt. Defaults to `None`,
+                one.
+            stop: str, list of str or `None`. Writing ends before the first of these
+                in the new text. Defaults to `None`.
+            seed: int or `None`. The same seed gives the same text, whatever else is
+                written beside it. Defaults to `None`, another text each time.
+            unknown: str or `None`. What becomes of prompt symbols that the vocabulary
+                lacks in every case, upper and lower; see `Vocabulary.encode`.
+            sampler: Callable or `None`. A rule of one's own in place of sampling: takes
+                the logits, a float array `(N, V)`, and the number of symbols written
+                so far; returns N ids. Defaults to `None`.
+
+        Returns:
+            The prompt, as typed, and its continuation: str for one prompt with
+            `count=None`, otherwise a list of str.
+
+        Raises:
+            ValueError: An argument is out of its range, or a prompt symbol is unknown.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        copies = 1 if count is None else count
+        if copies < 1:
+            raise ValueError(f"count={count} must be at least 1.")
+        texts = [text for text in prompts for _ in range(copies)]
+        if not texts:
+            return []
+        stops = _stops(stop)
+        filters = [generation.StopFilter(stops) for _ in texts]
+        results = list(texts)
+        # Equal prompts differ by the number of their copy only, so that a text does
+        # not depend on what else is in the batch.
+        streams = [copy for _ in prompts for copy in range(copies)]
+        for chunk in self._decode(
+            texts, streams, max_new_tokens, temperature, seed, unknown, sampler
+        ):
+            for row, piece in enumerate(chunk):
+                if not filters[row].stopped:
+                    results[row] += filters[row].feed(piece)
+            if all(each.stopped for each in filters):
+                break
+        results = [text + each.flush() for text, each in zip(results, filters)]
+        return results[0] if isinstance(prompt, str) and count is None else results
+
+    def stream(
+        self,
+        prompt: str = "",
+        max_new_tokens: int = 400,
+        temperature: float = 1.0,
+        *,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        unknown: str | None = None,
+        sampler: generation.Rule | None = None,
+    ) -> Iterator[str]:
+        """Writes text, and hands it over as it is made.
+
+        The arguments are those of `generate`; the pieces, joined, are its result.
+
+        Yields:
+            str. First the prompt, then pieces of its continuation.
+
+        Raises:
+            ValueError: An argument is out of its range, or a prompt symbol is unknown.
+        """
+        gate = generation.StopFilter(_stops(stop))
+        chunks = self._decode(
+            [prompt], [0], max_new_tokens, temperature, seed, unknown, sampler
+        )
+
+        def pieces() -> Iterator[str]:
+            if prompt:
+                yield prompt
+            for [piece] in chunks:
+                if shown := gate.feed(piece):
+                    yield shown
+                if gate.stopped:
+                    return
+            if held := gate.flush():
+                yield held
+
+        return pieces()
+
+    def _decode(
+        self,
+        texts: list[str],
+        streams: list[int],
+        max_new_tokens: int,
+        temperature: float,
+        seed: int | None,
+        unknown: str | None,
+        rule: generation.Rule | None,
+    ) -> Iterator[list[str]]:
+        """Checks the arguments at once; returns an iterator over new text, by row."""
+        if max_new_tokens < 0:
+            raise ValueError(f"max_new_tokens={max_new_tokens} must not be negative.")
+        if not 0 <= temperature < float("inf"):
+            raise ValueError(
+                f"temperature={temperature} must be a number from 0 (the most probable "
+                "symbol) up; 1 leaves the model's probabilities as they are."
+            )
+        if seed is None:
+            seed = np.random.SeedSequence().entropy
+        elif seed < 0:
+            raise ValueError(f"seed={seed} must not be negative.")
+        start = np.array([NO_SYMBOL], np.int32)
+        prompts = [
+            np.append(start, self.vocabulary.encode(text, unknown, match_case=False))
+            for text in texts
+        ]
+        prompts, carry = self._first_carry(prompts)
+        if self._decoder is None:
+            self._decoder = generation.Decoder(self._step, self.variables)
+        chunks = self._decoder.stream(
+            prompts,
+            carry,
+            max_new_tokens,
+            temperature,
+            [np.random.default_rng([seed, stream]) for stream in streams],
+            rule,
+        )
+        decode = self.vocabulary.decode
+        return ([decode(row[row >= 0]) for row in chunk] for chunk in chunks)
+
+    def _first_carry(self, prompts: list[np.ndarray]) -> tuple[list[np.ndarray], list]:
+        """Returns what is left to feed of the prompts, and the carry to feed it with."""
+        if self.return_sequences:
+            dtype = self.compute_dtype
+            return prompts, [
+                [ops.zeros((len(prompts), size), dtype) for size in layer.state_size]
+                for layer in self.recurrent_layers
+            ]
+        # All but the last id stand in the window already; feeding that one moves it.
+        window = np.full((len(prompts), self.sequence_length), NO_SYMBOL, np.int32)
+        for row, prompt in zip(window, prompts, strict=True):
+            known = prompt[:-1][-self.sequence_length :]
+            row[self.sequence_length - len(known) :] = known
+        return [prompt[-1:] for prompt in prompts], [window]
+
+    def _step(self, ids: Any, carry: list) -> tuple[Any, list]:
+        """Feeds ids, `(N,)`; returns the logits of the next, `(N, V)`, and the carry.
+
+        The carry is the window, `(N, sequence_length)`, of a many-to-one model, and the
+        states of each layer, `(N, H)`, of a many-to-many model.
+        """
+        ids = ops.expand_dims(ids, 1)
+        if not self.return_sequences:
+            window = ops.concatenate([carry[0][:, 1:], ids], axis=1)
+            return self(window), [window]
+        x = self.input_layer(ids)[:, 0]
+        states = []
+        for index, layer in enumerate(self.recurrent_layers):
+            x, state = layer.cell(x, carry[index])
+            states.append(list(state))
+            if self.norm_layers:
+                x = self.norm_layers[index](x)
+        return self.output_layer(x), states
+
+    # === Saving ===
+
+    def save(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        zipped: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Saves everything into one `.keras` file; load it with `textgen.load`.
+
+        The file is written beside its place and then renamed, so that an interruption
+        leaves the old file whole.
+
+        Raises:
+            ValueError: The name does not end in `.keras`.
+            FileNotFoundError: The folder does not exist.
+            FileExistsError: The file exists, and `overwrite` is `False`.
+        """
+        path = Path(filepath)
+        if path.suffix != ".keras":
+            raise ValueError(f"The file name {path.name!r} must end in '.keras'.")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"There is no folder {path.parent} to save into.")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists already.")
+        if zipped is False:  # a folder, on request; Keras writes it in place
+            super().save(path, overwrite=overwrite, zipped=False, **kwargs)
+            return
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
+        try:
+            super().save(temporary, zipped=zipped, **kwargs)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor, as JSON can hold them."""
+        return {
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "vocabulary": self.vocabulary.get_config(),
+            "cell": self.cell,
+            "units": list(self.units),
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "embedding": self.embedding,
+            "layer_norm": self.layer_norm,
+            "tie_weights": self.tie_weights,
+            "return_sequences": self.return_sequences,
+            "stateful": self.stateful,
+            "batch_size": self.batch_size,
+            "reset_states": self.reset_states,
+            "sequence_length": self.sequence_length,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict, custom_objects: dict | None = None
+    ) -> "LanguageModel":
+        """Makes the model that `get_config` describes, with new weights."""
+        config = dict(config)
+        config["vocabulary"] = Vocabulary(**config["vocabulary"])
+        config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
+        return cls(**config)
+
+
+class TiedOutput(keras.layers.Layer):
+    """Logits from the transposed weights of an embedding, and a bias of its own.
+
+    Input: `(…, H)`. Output: `(…, V)`. See Press and Wolf, "Using the Output Embedding
+    to Improve Language Models", EACL 2017.
+
+    Args:
+        embedding: `textgen.layers.Embedding` of V vectors of size H.
+        **kwargs: Arguments of `keras.layers.Layer`.
+    """
+
+    def __init__(self, embedding: Embedding, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.embedding = embedding
+
+    def build(self, input_shape: tuple) -> None:
+        """Makes the bias, of shape `(V,)`."""
+        self.bias = self.add_weight(
+            shape=(self.embedding.input_dim,), initializer="zeros", name="bias"
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the logits."""
+        return self.embedding.project(inputs) + self.bias
+
+
+def load(path: str | os.PathLike[str]) -> LanguageModel:
+    """Loads a model that `LanguageModel.save` wrote, ready to write or train on.
+
+    Args:
+        path: str or path of a `.keras` file.
+
+    Returns:
+        The `LanguageModel`, with its vocabulary and its optimizer's state.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file does not hold a `LanguageModel`.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no model file {path}.")
+    if not zipfile.is_zipfile(path) and not path.is_dir():
+        raise ValueError(f"{path} is not a .keras file, or it is damaged.")
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:
+        # Keras raises many types here: from zip files, HDF5, JSON and its own classes.
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path} could not be loaded: {reason}") from error
+    if not isinstance(model, LanguageModel):
+        raise ValueError(
+            f"{path} holds a {type(model).__name__}, which has no vocabulary; "
+            "textgen.load takes files that textgen.LanguageModel.save wrote."
+        )
+    return model
+
+
+class _EpochBegin(keras.callbacks.Callback):
+    """Tells the dataset which epoch begins, and resets carried states."""
+
+    def __init__(self, dataset: Any, initial_epoch: int) -> None:
+        super().__init__()
+        self.dataset = dataset if isinstance(dataset, Dataset) else None
+        # A fit from epoch 0 goes on where the dataset is; a resumed one counts from 0.
+        self.first = 0
+        if self.dataset is not None and initial_epoch == 0:
+            self.first = self.dataset.next_epoch
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        if self.dataset is not None:
+            self.dataset.set_epoch(self.first + epoch)
+        if self.model.reset_states == "epoch":
+            self.model.reset_state()
+
+
+def _check_arguments(arguments: dict) -> None:
+    """Checks the constructor's arguments, by name."""
+
+    def check(good: bool, name: str, what: str) -> None:
+        if not good:
+            raise ValueError(f"{name}={arguments[name]!r} must be {what}.")
+
+    vocabulary, units = arguments["vocabulary"], arguments["units"]
+    embedding, stateful = arguments["embedding"], arguments["stateful"]
+    check(isinstance(vocabulary, Vocabulary), "vocabulary", "a textgen.Vocabulary")
+    check(arguments["cell"] in CELLS, "cell", f"one of {', '.join(CELLS)}")
+    check(units and min(units) > 0, "units", "one or more positive integers")
+    for name in ("dropout", "recurrent_dropout"):
+        check(0 <= arguments[name] < 1, name, "at least 0 and less than 1")
+    check(embedding is None or embedding > 0, "embedding", "positive, or None")
+    check(arguments["sequence_length"] > 0, "sequence_length", "positive")
+    check(
+        not arguments["tie_weights"] or embedding == units[-1],
+        "tie_weights",
+        f"False, unless embedding ({embedding}) equals the last units ({units[-1]})",
+    )
+    check(
+        not stateful or arguments["return_sequences"],
+        "stateful",
+        "False, unless return_sequences=True: windows start from a zero state",
+    )
+    check(
+        not stateful or (arguments["batch_size"] or 0) > 0,
+        "batch_size",
+        "a positive integer for a stateful model",
+    )
+    check(
+        arguments["reset_states"] in ("epoch", "never"),
+        "reset_states",
+        "'epoch' or 'never'",
+    )
+
+
+def _loss_on_logits(loss: Any, dtype: str) -> Any:
+    """Returns the loss to compile with: the cross-entropy from logits, or the user's."""
+    names = ("categorical_crossentropy", "sparse_categorical_crossentropy")
+    if loss is None or loss in names or getattr(loss, "__name__", None) in names:
+        return metrics.CrossEntropy(dtype=dtype)
+    if isinstance(loss, keras.losses.Loss) and not loss.get_config().get(
+        "from_logits", True
+    ):
+        raise ValueError(
+            f"loss={type(loss).__name__} expects probabilities, and a LanguageModel "
+            "returns logits. Leave loss out, or pass from_logits=True."
+        )
+    return loss
+
+
+def _first_batch_shape(x: Any, batch_size: int | None) -> tuple:
+    """Rows and steps of the first batch of a `fit` input; `None` where not known."""
+    if isinstance(x, keras.utils.PyDataset):
+        batch = x[0]
+        return tuple(np.shape(batch[0] if isinstance(batch, tuple) else batch))[:2]
+    if hasattr(x, "element_spec"):  # tf.data
+        spec = x.element_spec
+        shape = (spec[0] if isinstance(spec, tuple) else spec).shape
+        return (shape[0], shape[1]) if shape.rank else (None, None)
+    shape = getattr(x, "shape", (None, None))
+    return (None if shape[0] is None else min(batch_size or 32, shape[0])), shape[1]
+
+
+def _stops(stop: str | Sequence[str] | None) -> list[str]:
+    stops = [] if stop is None else [stop] if isinstance(stop, str) else list(stop)
+    if "" in stops:
+        raise ValueError("stop='' stops everything; leave stop out to write on.")
+    return stops
