@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from textgen.model import load as load
     from textgen.vocabulary import Vocabulary as Vocabulary
 
-__all__ = [*_MODULES, "__version__"]  # noqa: PLE0604
+__all__ = [*_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

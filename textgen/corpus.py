@@ -1,5 +1,6 @@
 """Where text comes from: named corpora, files and streams."""
 
+import codecs
 import dataclasses
 import difflib
 import hashlib
@@ -10,12 +11,18 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
 _DOWNLOAD_TIMEOUT = 60  # seconds without a byte
-_Text = TypeVar("_Text", bound=Sequence)
+
+
+class _Sliceable(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: slice, /) -> Self: ...
+
+
+_Text = TypeVar("_Text", bound=_Sliceable)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +199,9 @@ def _find(name: str) -> Path:
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, CORPORA, n=3, cutoff=0.5)
     return f"There is no file {name!r}, nor a corpus of that name. " + (
-        f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(CORPORA)}."
+        f"Did you mean {' or '.join(near)}?"
+        if near
+        else f"Known: {', '.join(CORPORA)}."
     )
 
 
@@ -252,10 +261,12 @@ def _decode(data: bytes, encoding: str, source: str) -> str:
             "'utf-8', 'latin-1' or 'cp1252'."
         ) from error
     except UnicodeDecodeError as error:
+        marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        guess = "utf-16" if marked else "latin-1"
         raise ValueError(
             f"{source} is not valid {encoding}: byte 0x{data[error.start]:02x} at "
             f"offset {error.start}. Name its encoding, for example "
-            "encoding='latin-1' (--encoding latin-1 on the command line)."
+            f"encoding={guess!r} (--encoding {guess} on the command line)."
         ) from error
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     return newlines.decode(text.removeprefix("\ufeff"), final=True)

@@ -192,7 +192,9 @@ class SequenceDataset(Dataset):
         super().__init__(ids, batch_size, seed, **kwargs)
         _check_positive(sequence_length=sequence_length)
         if sampling not in ("random", "consecutive"):
-            raise ValueError(f"sampling={sampling!r} must be 'random' or 'consecutive'.")
+            raise ValueError(
+                f"sampling={sampling!r} must be 'random' or 'consecutive'."
+            )
         self.sequence_length = sequence_length
         self.sampling = sampling
         self.random_offset = random_offset
@@ -242,9 +244,9 @@ class LineDataset(Dataset):
     """Many-to-many: one line (a name, a couplet, a poem) an example.
 
     The input is a start step (-1, the zero vector) and then the line; the target is
-    the line and then the end-of-line symbol. Shorter lines of a batch are padded with
-    -1, which is left out of the loss and the metrics. Empty lines are left out. The
-    last batch may be smaller than the others.
+    the line and then the end-of-line symbol. Shorter lines are padded with -1, which
+    is left out of the loss and the metrics. Empty lines are left out. The last batch
+    may be smaller than the others.
 
     Args:
         ids: integer array of shape `(symbols,)`, as `Vocabulary.encode` returns it; a
@@ -252,17 +254,22 @@ class LineDataset(Dataset):
             with `end_of_line`.
         end_of_line: int. The id that ends a line, such as
             `vocabulary.ids["\\n"]`.
+        sequence_length: int or `None`. Steps of every batch: what goes beyond them of
+            a longer line is left out. `None` makes room for the longest line. Defaults
+            to `None`.
         batch_size: int. Lines in a batch. Defaults to `32`.
         shuffle: bool. Whether each epoch has an order of its own. Defaults to `True`.
-        stateful: bool. Whether only lines of equal length share a batch, so that no
-            state passes through padding. Defaults to `False`.
+        stateful: bool. Whether only lines of equal length share a batch, without
+            padding, so that a carried state is the one at the end of the line. Batches
+            then differ in their steps. Defaults to `False`.
         seed: int. Seed of the order. Defaults to `0`.
         **kwargs: Arguments of `keras.utils.PyDataset`.
 
     Yields:
-        `x` and `y`, both int32 of shape `(N, T)`, where T - 1 is the length of the
-        longest line of the batch, T rounded up to a multiple of 8 so that a compiled
-        training step meets few shapes; with `stateful=True`, it is not rounded.
+        `x` and `y`, both int32 of shape `(N, T)`, where T is `sequence_length`, or one
+        more than the length of the longest line; with `stateful=True`, of the longest
+        line of the batch. One shape for all keeps a compiled training step from being
+        compiled again.
 
     Raises:
         ValueError: There is no line, or `end_of_line` is not an id.
@@ -272,6 +279,7 @@ class LineDataset(Dataset):
         self,
         ids: np.ndarray,
         end_of_line: int,
+        sequence_length: int | None = None,
         batch_size: int = 32,
         shuffle: bool = True,
         stateful: bool = False,
@@ -289,6 +297,11 @@ class LineDataset(Dataset):
                 f"There is no line in these {len(self.ids)} ids: every one is empty."
             )
         self._starts, self._ends = starts[kept], ends[kept]
+        longest = int((self._ends - self._starts).max()) + 1
+        if sequence_length is None:
+            sequence_length = longest
+        _check_positive(sequence_length=sequence_length)
+        self.sequence_length = min(sequence_length, longest)
         self.num_examples = len(self._starts)
         self.end_of_line = end_of_line
         self.shuffle = shuffle
@@ -313,17 +326,19 @@ class LineDataset(Dataset):
                 [index] = permute(np.array([index]), len(self._batches), key)
             lines = self._batches[index]
         starts, ends = self._starts[lines], self._ends[lines]
-        steps = int((ends - starts).max()) + 1
-        if not self.stateful:
-            steps = math.ceil(steps / 8) * 8
-        x = np.full((len(lines), steps), NO_SYMBOL, np.int32)
-        y = np.full((len(lines), steps), NO_SYMBOL, np.int32)
-        for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            line = self.ids[start:end]
-            x[row, 1 : len(line) + 1] = line
-            y[row, : len(line)] = line
-            y[row, len(line)] = self.end_of_line
-        return x, y
+        steps = self.sequence_length
+        if self.stateful:
+            steps = min(steps, int((ends - starts).max()) + 1)
+        # One column more than needed: the start step.
+        rows = np.full((len(lines), steps + 1), NO_SYMBOL, np.int32)
+        for row, start, end in zip(rows, starts, ends, strict=True):
+            line = self.ids[start : min(end, start + steps)]
+            row[1 : len(line) + 1] = line
+            if len(line) < steps:
+                row[len(line) + 1] = self.end_of_line
+        x, y = rows[:, :-1], rows[:, 1:]
+        # The end is a target only.
+        return np.where(x == self.end_of_line, NO_SYMBOL, x), y
 
     def _batches_of_equal_length(self) -> list[np.ndarray]:
         """The lines of each batch; the composition is the same in all epochs."""
@@ -335,6 +350,27 @@ class LineDataset(Dataset):
             for group in np.split(by_length, changes)
             for at in range(0, len(group), self.batch_size)
         ]
+
+
+def as_keras_input(dataset: Any) -> Any:
+    """Returns what Keras can be given in place of a dataset, itself as a rule.
+
+    With TensorFlow, Keras takes the shapes of a `PyDataset`'s first two batches for
+    those of all. Where the steps differ from batch to batch, only a `tf.data.Dataset`
+    can say so; such a dataset's `on_epoch_begin` is for the caller to call.
+    """
+    varying = isinstance(dataset, LineDataset) and dataset.stateful
+    if not varying or keras.backend.backend() != "tensorflow":
+        return dataset
+    import tensorflow as tf
+
+    batches = tf.data.Dataset.from_generator(
+        lambda: (dataset[index] for index in range(len(dataset))),
+        output_signature=(tf.TensorSpec((None, None), tf.int32),) * 2,
+    )
+    return batches.apply(
+        tf.data.experimental.assert_cardinality(len(dataset))
+    ).prefetch(tf.data.AUTOTUNE)
 
 
 def vectorize(

@@ -66,16 +66,18 @@ class Decoder:
             prompt, or has written all its ids.
         """
         lengths = np.array([[len(prompt)] for prompt in prompts])
-        longest = int(lengths.max())
+        longest = max(map(len, prompts))
         forced = np.full((len(prompts), longest + max_new_tokens), _FREE, np.int32)
-        for row, prompt in zip(forced, prompts, strict=True):
-            row[: len(prompt)] = prompt
+        for index, prompt in enumerate(prompts):
+            forced[index, : len(prompt)] = prompt
         if rule is not None:
             yield from self._stream_by_rule(forced, longest, carry, rule)
             return
         temperatures = np.full(len(prompts), temperature, np.float32)
-        ids, forced = forced[:, 0], forced[:, 1:]
-        position, size = 0, _FIRST_CHUNK
+        ids: Any = forced[:, 0]
+        forced = forced[:, 1:]
+        position: int = 0
+        size = _FIRST_CHUNK
         while position < forced.shape[1]:
             # The prompt is read in whole chunks; only what is written grows slowly.
             reading = position + _CHUNK < longest
@@ -117,7 +119,7 @@ def _make_chunk(step: Step) -> Callable:
     def chunk(
         ids: Any, carry: Any, given: Any, drawn: Any, temperatures: Any, count: Any
     ) -> tuple:
-        """Takes `count` steps; arrays are `(N, C)`, so that all chunks have one shape."""
+        """Takes `count` steps of the C in the arrays, whose one shape fits all."""
 
         def body(position: Any, ids: Any, carry: Any, written: Any) -> tuple:
             logits, carry = step(ids, carry)

@@ -135,6 +135,6 @@ def is_one_hot(inputs: Any, size: int) -> bool:
     if rank == 3 and inputs.shape[-1] == size:
         return True
     raise ValueError(
-        f"Input of shape {tuple(inputs.shape)} is neither ids (batch, steps) nor one-hot "
-        f"(batch, steps, {size})."
+        f"Input of shape {tuple(inputs.shape)} is neither ids (batch, steps) nor "
+        f"one-hot (batch, steps, {size})."
     )

@@ -135,9 +135,9 @@ def target_ids(y_true: Any, y_pred: Any) -> Any:
     if rank != wanted - 1:
         raise ValueError(
             f"Targets of shape {tuple(y_true.shape)} do not fit logits of shape "
-            f"{tuple(y_pred.shape)}. A many-to-one model (return_sequences=False) wants "
-            "the ids (batch,) or one-hot (batch, vocabulary) that WindowDataset and "
-            "vectorize make; a many-to-many model (return_sequences=True) wants the ids "
-            "(batch, steps) of SequenceDataset and LineDataset."
+            f"{tuple(y_pred.shape)}. A many-to-one model (return_sequences=False) "
+            "wants the ids (batch,) or one-hot (batch, vocabulary) that WindowDataset "
+            "and vectorize make; a many-to-many model (return_sequences=True) wants "
+            "the ids (batch, steps) of SequenceDataset and LineDataset."
         )
     return ops.cast(y_true, "int32")

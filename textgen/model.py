@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from textgen import generation, metrics
-from textgen.datasets import Dataset
+from textgen.datasets import Dataset, as_keras_input
 from textgen.layers import CarriedStates, Embedding, OneHot
 from textgen.vocabulary import NO_SYMBOL, Vocabulary
 
@@ -146,9 +146,11 @@ class LanguageModel(keras.Model):
             self.output_layer = keras.layers.Dense(
                 len(vocabulary), dtype=exact, name="logits"
             )
-        self.carried_states = None
+        self.carried_states: Any = None
         if stateful:
-            sizes = [size for layer in self.recurrent_layers for size in layer.state_size]
+            sizes = [
+                size for layer in self.recurrent_layers for size in layer.state_size
+            ]
             self.carried_states = CarriedStates(
                 sizes, dtype=policy, name="carried_states"
             )
@@ -200,7 +202,7 @@ class LanguageModel(keras.Model):
             if self.dropout_layers:
                 x = self.dropout_layers[index](x, training=training)
         if self._purpose is not None:
-            self.carried_states.write(self._purpose, sum(states, []))
+            self.carried_states.write(self._purpose, keras.tree.flatten(states))
         return self.output_layer(x)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
@@ -311,14 +313,14 @@ class LanguageModel(keras.Model):
             initial_epoch = kwargs.get("initial_epoch", 0)
             callbacks.insert(0, _EpochBegin(x, initial_epoch))
         return super().fit(
-            x=x,
+            x=as_keras_input(x),
             y=y,
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
             callbacks=callbacks,
             validation_split=validation_split,
-            validation_data=validation_data,
+            validation_data=as_keras_input(validation_data),
             shuffle=shuffle,
             **kwargs,
         )
@@ -337,7 +339,9 @@ class LanguageModel(keras.Model):
             if self.carried_states.prepare("evaluation", rows or self.batch_size):
                 self.test_function = None  # it holds the smaller states
         with x.first_epoch() if isinstance(x, Dataset) else contextlib.nullcontext():
-            return super().evaluate(x=x, y=y, batch_size=batch_size, **kwargs)
+            return super().evaluate(
+                x=as_keras_input(x), y=y, batch_size=batch_size, **kwargs
+            )
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """Does one step of `fit`, with the carried states of a stateful model."""
@@ -366,7 +370,8 @@ class LanguageModel(keras.Model):
         """Cuts a flat list of states into one list a layer."""
         remaining = iter(states)
         return [
-            [next(remaining) for _ in layer.state_size] for layer in self.recurrent_layers
+            [next(remaining) for _ in layer.state_size]
+            for layer in self.recurrent_layers
         ]
 
     # === Writing ===
@@ -431,7 +436,9 @@ class LanguageModel(keras.Model):
                     results[row] += filters[row].feed(piece)
             if all(each.stopped for each in filters):
                 break
-        results = [text + each.flush() for text, each in zip(results, filters)]
+        results = [
+            text + each.flush() for text, each in zip(results, filters, strict=True)
+        ]
         return results[0] if isinstance(prompt, str) and count is None else results
 
     def stream(
@@ -491,10 +498,9 @@ class LanguageModel(keras.Model):
                 f"temperature={temperature} must be a number from 0 (the most probable "
                 "symbol) up; 1 leaves the model's probabilities as they are."
             )
-        if seed is None:
-            seed = np.random.SeedSequence().entropy
-        elif seed < 0:
+        if seed is not None and seed < 0:
             raise ValueError(f"seed={seed} must not be negative.")
+        entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
         start = np.array([NO_SYMBOL], np.int32)
         prompts = [
             np.append(start, self.vocabulary.encode(text, unknown, match_case=False))
@@ -508,14 +514,14 @@ class LanguageModel(keras.Model):
             carry,
             max_new_tokens,
             temperature,
-            [np.random.default_rng([seed, stream]) for stream in streams],
+            [np.random.default_rng([entropy, stream]) for stream in streams],
             rule,
         )
         decode = self.vocabulary.decode
         return ([decode(row[row >= 0]) for row in chunk] for chunk in chunks)
 
     def _first_carry(self, prompts: list[np.ndarray]) -> tuple[list[np.ndarray], list]:
-        """Returns what is left to feed of the prompts, and the carry to feed it with."""
+        """Returns what is left to feed of the prompts, and the carry to start with."""
         if self.return_sequences:
             dtype = self.compute_dtype
             return prompts, [
@@ -690,6 +696,10 @@ class _EpochBegin(keras.callbacks.Callback):
         if self.model.reset_states == "epoch":
             self.model.reset_state()
 
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.dataset is not None:
+            self.dataset.set_epoch(self.first + epoch + 1)
+
 
 def _check_arguments(arguments: dict) -> None:
     """Checks the constructor's arguments, by name."""
@@ -730,7 +740,7 @@ def _check_arguments(arguments: dict) -> None:
 
 
 def _loss_on_logits(loss: Any, dtype: str) -> Any:
-    """Returns the loss to compile with: the cross-entropy from logits, or the user's."""
+    """Returns the loss to compile with: cross-entropy from logits, or the user's."""
     names = ("categorical_crossentropy", "sparse_categorical_crossentropy")
     if loss is None or loss in names or getattr(loss, "__name__", None) in names:
         return metrics.CrossEntropy(dtype=dtype)

@@ -64,7 +64,9 @@ class Vocabulary:
         self.level = level
         self.symbols: tuple[str, ...] = tuple(sorted(set(symbols)))
         if not self.symbols:
-            raise ValueError("A vocabulary needs at least one symbol; this one has none.")
+            raise ValueError(
+                "A vocabulary needs at least one symbol; this one has none."
+            )
         for symbol in self.symbols:
             if list(self.tokens(symbol)) != [symbol]:
                 raise ValueError(f"{symbol!r} is not one symbol at {level} level.")
@@ -98,7 +100,9 @@ class Vocabulary:
             ValueError: The text is empty, or an argument is invalid.
         """
         if max_size is not None and max_size < 1:
-            raise ValueError(f"max_size={max_size} must be at least 1, or None for all.")
+            raise ValueError(
+                f"max_size={max_size} must be at least 1, or None for all."
+            )
         pieces = _pieces(text, level)
         stand_in = [] if unknown in ("error", "skip") else [unknown]
         if max_size is None:
@@ -163,7 +167,7 @@ class Vocabulary:
         pieces, position = [], 0
         for tokens in _pieces(text, self.level):
             ids = self._lookup(tokens)
-            for index in np.flatnonzero(ids < 0):
+            for index in np.flatnonzero(ids < 0).tolist():
                 ids[index] = self._stand_in(
                     tokens[index], position, index, tokens, unknown, match_case
                 )
@@ -229,7 +233,9 @@ class Vocabulary:
             config = json.loads(text)
             return cls(config["symbols"], config["level"], config["unknown"])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"This is not the JSON of a vocabulary: {error}") from error
+            raise ValueError(
+                f"This is not the JSON of a vocabulary: {error}"
+            ) from error
 
     def _check_policy(self, unknown: str) -> None:
         if unknown not in ("error", "skip") and unknown not in self.ids:

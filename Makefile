@@ -1,0 +1,46 @@
+# What a fresh machine needs: Python 3.11 or later, make, and a package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: help demo test lint wheel-test clean
+
+help:
+	@echo "make demo        train on dinosaur names for half a minute and invent new ones"
+	@echo "make test        run the tests"
+	@echo "make lint        check format, style and types"
+	@echo "make wheel-test  build the wheel, install it alone, train and generate with it"
+	@echo "make clean       remove what make made"
+
+demo: $(VENV)/installed
+	$(BIN)/python recipes/dinosaurs.py
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# In an environment of its own, from a folder that holds nothing else.
+wheel-test:
+	PYTHON=$(PYTHON) tests/wheel.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+# Each installs what the one before lacks, and nothing twice.
+$(VENV)/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Builds the wheel, installs it into an empty environment, and trains and generates
+# with it from an empty folder, where the repository is out of reach.
+set -euo pipefail
+repository=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+mkdir "$work/wheel" "$work/empty"
+# A copy, since setuptools leaves its build folder in the source.
+git -C "$repository" ls-files -z --cached --others --exclude-standard |
+    (cd "$repository" && xargs -0 cp --parents -t "$work/wheel")
+"${PYTHON:-python3}" -m venv "$work/venv"
+pip="$work/venv/bin/python -m pip --disable-pip-version-check"
+$pip wheel --quiet --no-deps --wheel-dir "$work" "$work/wheel"
+$pip install --quiet "$work"/keras_textgen-*.whl
+
+cd "$work/empty"
+unset PYTHONPATH TEXTGEN_DATA
+textgen="$work/venv/bin/textgen"
+$textgen train dinosaurs --lines --lowercase --cell simple_rnn --units 64 \
+    --batch-size 32 --epochs 2 --log curve.csv -o names.keras
+$textgen generate names.keras --count 5 --stop '\n' --seed 1 | tee names.txt
+test "$(wc -l <names.txt)" -eq 5
+test "$(wc -l <curve.csv)" -eq 3
+"$work/venv/bin/python" -c '
+import pathlib, textgen
+assert "site-packages" in textgen.__file__, textgen.__file__
+assert len(textgen.load_corpus("dinosaurs").splitlines()) >= 1000
+text = textgen.load("names.keras").generate("tyr", 10, seed=1)
+assert text.startswith("tyr"), text
+assert {path.name for path in pathlib.Path().iterdir()} == {
+    "names.keras", "names.txt", "curve.csv"
+}'
+echo "The wheel trains and generates on its own."

@@ -1,0 +1,7 @@
+"""Runs the command line as `python -m textgen`."""
+
+import sys
+
+from textgen.cli import main
+
+sys.exit(main())

@@ -1,0 +1,332 @@
+"""The command line: parses arguments, calls the library, prints.
+
+Keras and TensorFlow are imported by the commands that need them, so that `--help` and
+a mistyped argument answer at once.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import textgen
+from textgen import corpus
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: The arguments, without the program's name. Defaults to `sys.argv[1:]`.
+
+    Returns:
+        int. The exit code: 0; 1 for an error of the program's own; 2 for bad input;
+        130 after Ctrl-C.
+    """
+    # What cannot be shown (a lone surrogate, an old terminal) is shown escaped.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has seen enough; nothing more may be written, not at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        return _fail(arguments, str(error), 2)
+    except Exception as error:
+        if os.environ.get("TEXTGEN_DEBUG"):
+            raise
+        message = f"{type(error).__name__}: {error} (TEXTGEN_DEBUG=1 shows where)"
+        return _fail(arguments, message, 1)
+    return 0
+
+
+def _fail(arguments: argparse.Namespace, message: str, code: int) -> int:
+    line = " ".join(message.split())
+    print(f"textgen {arguments.command}: error: {line}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="textgen",
+        description="Train a recurrent language model on a text, and write with it.",
+        epilog=f"Corpora known by name: {', '.join(corpus.CORPORA)}.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"textgen {textgen.__version__}"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_generate(commands)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a model on a text file or a named corpus",
+        description="Train a model on a text, print samples after each epoch, and "
+        "save it. Ctrl-C ends the training and saves what was learned.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(run=_train)
+    add = parser.add_argument
+    add("corpus", metavar="CORPUS", help="text file, known name, or - for stdin")
+    add("-o", "--output", metavar="FILE", default="model.keras", help="model file")
+    add("--overwrite", action="store_true", help="replace an existing model file")
+    add("--log", metavar="CSV", help="write the training curve to this file")
+
+    text = parser.add_argument_group("text")
+    add = text.add_argument
+    add("--encoding", default="utf-8", help="encoding of the file")
+    add("--lowercase", action="store_true", help="lower-case the text")
+    add("--level", choices=("character", "word"), default="character", help="symbols")
+    add(
+        "--vocabulary-size",
+        type=int,
+        metavar="N",
+        help="keep the N most frequent symbols; � stands for the others",
+    )
+    add("--validation", type=float, default=0.1, help="share kept for validation")
+
+    model = parser.add_argument_group("model")
+    add = model.add_argument
+    add("--cell", choices=("simple_rnn", "gru", "lstm"), default="lstm", help="kind")
+    add("--units", type=int, nargs="+", default=[128], help="units of each layer")
+    add("--dropout", type=float, default=0.0, help="after each layer")
+    add("--recurrent-dropout", type=float, default=0.0, help="from step to step")
+    add("--embedding", type=int, metavar="SIZE", help="vectors in place of one-hot")
+    add("--layer-norm", action="store_true", help="normalise each layer's output")
+    add("--tie-weights", action="store_true", help="output = transposed embedding")
+    kind = model.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--many-to-many",
+        action="store_true",
+        help="predict at every step of a sequence, not only after a window",
+    )
+    kind.add_argument(
+        "--lines",
+        action="store_true",
+        help="each line is a text of its own (names, couplets); many-to-many",
+    )
+
+    training = parser.add_argument_group("training")
+    add = training.add_argument
+    add("--sequence-length", type=int, default=40, help="symbols of a window")
+    add("--sequence-stride", type=int, default=3, help="from window to window")
+    add("--epochs", type=int, default=10, help="passes over the text")
+    add("--batch-size", type=int, default=128, help="examples in a step")
+    add("--learning-rate", type=float, default=1e-3, help="of Adam")
+    add("--clip-value", type=float, default=5.0, help="clip each gradient value")
+    add("--seed", type=int, default=0, help="same seed, same weights")
+
+    samples = parser.add_argument_group("samples after each epoch")
+    add = samples.add_argument
+    add("--prompt", help="what they begin with (default: as the text begins)")
+    add("--temperatures", type=float, nargs="+", default=[0.5, 1.0], help="one each")
+    add("--max-new-tokens", type=int, default=200, help="length of a sample")
+
+
+def _add_generate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "generate",
+        help="write text with a trained model",
+        description="Write text with a trained model; one text appears as it is made.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(run=_generate)
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a .keras file")
+    add("--prompt", default="", help="what the text begins with")
+    add("--max-new-tokens", type=int, default=400, help="symbols to write")
+    add("--temperature", type=float, default=0.7, help="0 is the most probable text")
+    add("--count", type=int, default=1, help="number of texts")
+    add("--stop", nargs="+", metavar="TEXT", help=r"end before any of these; \n works")
+    add("--seed", type=int, help="same seed, same text (default: a new text)")
+    add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    output = Path(arguments.output)
+    if output.suffix != ".keras":
+        raise ValueError(f"--output {output} must end in .keras.")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {output.parent} to save into.")
+    if output.exists() and not arguments.overwrite:
+        raise FileExistsError(
+            f"{output} exists; give --overwrite, or another file to -o."
+        )
+    if arguments.epochs < 1:
+        raise ValueError(f"--epochs {arguments.epochs} must be at least 1.")
+    text = corpus.load_corpus(
+        arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
+    )
+    keras = _import_keras()
+    keras.utils.set_random_seed(arguments.seed)
+
+    size = arguments.vocabulary_size
+    vocabulary = textgen.Vocabulary.from_text(
+        text, arguments.level, size, unknown="error" if size is None else "\ufffd"
+    )
+    train_text, validation_text = _split(text, arguments)
+    train = _dataset(train_text, vocabulary, arguments)
+    validation = _dataset(validation_text, vocabulary, arguments, "validation")
+    model = textgen.LanguageModel(
+        vocabulary,
+        cell=arguments.cell,
+        units=arguments.units,
+        dropout=arguments.dropout,
+        recurrent_dropout=arguments.recurrent_dropout,
+        embedding=arguments.embedding,
+        layer_norm=arguments.layer_norm,
+        tie_weights=arguments.tie_weights,
+        return_sequences=arguments.many_to_many or arguments.lines,
+        sequence_length=arguments.sequence_length,
+    )
+    model.compile(
+        keras.optimizers.Adam(arguments.learning_rate, clipvalue=arguments.clip_value)
+    )
+    prompt = arguments.prompt
+    if prompt is None:
+        prompt = "" if arguments.lines else text[:20]
+    callbacks = [
+        textgen.SampleText(
+            prompt,
+            arguments.temperatures,
+            max_new_tokens=arguments.max_new_tokens,
+            stop="\n" if arguments.lines else None,
+        )
+    ]
+    if arguments.log:
+        callbacks.append(keras.callbacks.CSVLogger(arguments.log))
+    print(
+        f"{len(text):,} characters, {len(vocabulary):,} symbols, "
+        f"{len(train):,} batches an epoch; {arguments.cell} {' '.join(map(str, arguments.units))}, "
+        f"{model.count_params():,} weights"
+    )
+    try:
+        model.fit(
+            train,
+            epochs=arguments.epochs,
+            validation_data=validation,
+            callbacks=callbacks,
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    except KeyboardInterrupt:
+        print("\nStopped; saving what was learned.")
+    model.save(output)
+    more = ["textgen", "generate", str(output)]
+    more += (
+        ["--count", "10", "--stop", r"\n"] if arguments.lines else ["--prompt", prompt]
+    )
+    print(f"Saved {output}. To write with it:\n  {shlex.join(more)}")
+
+
+def _split(text: str, arguments: argparse.Namespace) -> tuple[str, str]:
+    if not arguments.lines:
+        return textgen.split(text, arguments.validation)
+    # Lists of names are sorted: their end is no fair sample, so lines are drawn.
+    lines = [line for line in text.splitlines() if line]
+    random.Random(arguments.seed).shuffle(lines)
+    train, validation = textgen.split(lines, arguments.validation)
+    return "\n".join(train), "\n".join(validation)
+
+
+def _dataset(
+    text: str, vocabulary: Any, arguments: argparse.Namespace, part: str = "training"
+) -> Any:
+    if part == "validation" and not arguments.validation:
+        return None
+    ids = vocabulary.encode(text)
+    length, seed = arguments.sequence_length, arguments.seed
+    try:
+        if arguments.lines:
+            if "\n" not in vocabulary:
+                raise ValueError("--lines needs a text of several lines.")
+            return textgen.LineDataset(
+                ids, vocabulary.ids["\n"], arguments.batch_size, seed=seed
+            )
+        if arguments.many_to_many:
+            # A short validation part should still make a batch.
+            rows = max(1, min(arguments.batch_size, len(ids) // (2 * length)))
+            return textgen.SequenceDataset(ids, length, rows, seed=seed)
+        return textgen.WindowDataset(
+            ids, length, arguments.sequence_stride, arguments.batch_size, seed=seed
+        )
+    except ValueError as error:
+        raise ValueError(f"The {part} part of the text: {error}") from error
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    if not Path(arguments.model).exists():
+        raise FileNotFoundError(f"There is no model file {arguments.model}.")
+    if arguments.count < 1:
+        raise ValueError(f"--count {arguments.count} must be at least 1.")
+    _import_keras()
+    model = textgen.load(arguments.model)
+    stop = [_unescape(text) for text in arguments.stop or []] or None
+    options = {
+        "max_new_tokens": arguments.max_new_tokens,
+        "temperature": arguments.temperature,
+        "stop": stop,
+        "seed": arguments.seed,
+        "unknown": arguments.unknown,
+    }
+    if arguments.count == 1:
+        for piece in model.stream(arguments.prompt, **options):
+            print(piece, end="", flush=True)
+        print()
+    else:
+        for text in model.generate(arguments.prompt, count=arguments.count, **options):
+            print(text)
+
+
+def _unescape(text: str) -> str:
+    """Lets one type a newline, a tab or a backslash in a shell."""
+    for typed, meant in (("\\n", "\n"), ("\\t", "\t"), ("\\\\", "\\")):
+        text = text.replace(typed, meant)
+    return text
+
+
+def _import_keras() -> Any:
+    """Imports Keras without the lines that TensorFlow prints as it starts."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _silent_descriptor(2):
+        import keras
+
+        # The first operation looks for a GPU, and says so when there is none.
+        keras.ops.zeros(())
+    return keras
+
+
+@contextlib.contextmanager
+def _silent_descriptor(descriptor: int) -> Iterator[None]:
+    """Sends a file descriptor nowhere: native code does not use `sys.stderr`."""
+    saved, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, descriptor)
+        yield
+    finally:
+        os.dup2(saved, descriptor)
+        os.close(saved)
+        os.close(nowhere)
