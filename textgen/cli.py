@@ -66,6 +66,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="textgen",
@@ -87,7 +96,7 @@ def _add_train(commands: Any) -> None:
         help="train a model on a text file or a named corpus",
         description="Train a model on a text, print samples after each epoch, and "
         "save it. Ctrl-C ends the training and saves what was learned.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.set_defaults(run=_train)
     add = parser.add_argument
@@ -142,7 +151,7 @@ def _add_train(commands: Any) -> None:
 
     samples = parser.add_argument_group("samples after each epoch")
     add = samples.add_argument
-    add("--prompt", help="what they begin with (default: as the text begins)")
+    add("--prompt", help="what they begin with (default: the first line of the text)")
     add("--temperatures", type=float, nargs="+", default=[0.5, 1.0], help="one each")
     add("--max-new-tokens", type=int, default=200, help="length of a sample")
 
@@ -152,7 +161,7 @@ def _add_generate(commands: Any) -> None:
         "generate",
         help="write text with a trained model",
         description="Write text with a trained model; one text appears as it is made.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.set_defaults(run=_generate)
     add = parser.add_argument
@@ -208,7 +217,7 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     prompt = arguments.prompt
     if prompt is None:
-        prompt = "" if arguments.lines else text[:20]
+        prompt = "" if arguments.lines else text.lstrip().split("\n")[0][:40]
     callbacks = [
         textgen.SampleText(
             prompt,
@@ -221,8 +230,7 @@ def _train(arguments: argparse.Namespace) -> None:
         callbacks.append(keras.callbacks.CSVLogger(arguments.log))
     print(
         f"{len(text):,} characters, {len(vocabulary):,} symbols, "
-        f"{len(train):,} batches an epoch; {arguments.cell} {' '.join(map(str, arguments.units))}, "
-        f"{model.count_params():,} weights"
+        f"{len(train):,} batches an epoch, {model.count_params():,} weights"
     )
     try:
         model.fit(

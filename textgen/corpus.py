@@ -245,7 +245,7 @@ def _download(corpus: Corpus, path: Path) -> None:
                     f"{corpus.url} could not be downloaded ({error}). Put the file "
                     f"into a folder as {corpus.file}, and that folder into "
                     "TEXTGEN_DATA."
-                ) from error
+                ) from None
         _check(temporary, corpus, remedy=f"It came from {corpus.url}; try again.")
         temporary.replace(path)
     finally:
@@ -255,11 +255,11 @@ def _download(corpus: Corpus, path: Path) -> None:
 def _decode(data: bytes, encoding: str, source: str) -> str:
     try:
         text = data.decode(encoding)
-    except LookupError as error:
+    except LookupError:
         raise ValueError(
             f"encoding={encoding!r} is not an encoding that Python knows; try "
             "'utf-8', 'latin-1' or 'cp1252'."
-        ) from error
+        ) from None
     except UnicodeDecodeError as error:
         marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         guess = "utf-16" if marked else "latin-1"
@@ -267,6 +267,6 @@ def _decode(data: bytes, encoding: str, source: str) -> str:
             f"{source} is not valid {encoding}: byte 0x{data[error.start]:02x} at "
             f"offset {error.start}. Name its encoding, for example "
             f"encoding={guess!r} (--encoding {guess} on the command line)."
-        ) from error
+        ) from None
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     return newlines.decode(text.removeprefix("\ufeff"), final=True)

@@ -1,0 +1,24 @@
+"""What the tests share: a quiet TensorFlow, and corpora that may be missing."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import textgen
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def corpus_text():
+    """A function `(name, **kwargs) -> text`; skips without a copy in TEXTGEN_DATA."""
+
+    def load(name, **kwargs):
+        folder = os.environ.get("TEXTGEN_DATA")
+        file = textgen.CORPORA[name].file
+        if not folder or not (Path(folder).expanduser() / file).is_file():
+            pytest.skip(f"no copy of the corpus {name} in TEXTGEN_DATA")
+        return textgen.load_corpus(name, **kwargs)
+
+    return load
