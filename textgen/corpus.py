@@ -4,13 +4,14 @@ import codecs
 import dataclasses
 import difflib
 import hashlib
+import http.client
 import importlib.resources
 import io
 import os
 import sys
-import tempfile
-import urllib.error
 import urllib.request
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
@@ -113,7 +114,7 @@ def load_corpus(
 
     Args:
         name_or_path: str or path. A name of `textgen.CORPORA`, the path of a text
-            file, or `"-"` for standard input.
+            file or of a zip file that holds one, or `"-"` for standard input.
         lowercase: bool. Whether to lower-case the text. Defaults to `False`.
         encoding: str. The encoding of the file. Defaults to `"utf-8"`.
 
@@ -139,7 +140,7 @@ def load_corpus(
         source, data = "standard input", sys.stdin.buffer.read()
     else:
         path = _find(name)
-        source, data = str(path), path.read_bytes()
+        source, data = str(path), _read(path)
     text = _decode(data, encoding, source)
     if not text:
         raise ValueError(f"{source} is empty: a corpus needs at least one character.")
@@ -168,16 +169,17 @@ def split(text: _Text, validation: float) -> tuple[_Text, _Text]:
             f"validation={validation} must be a share of the text: at least 0 and "
             "less than 1, for example 0.1."
         )
-    cut = int(len(text) * (1 - validation))
+    # Rounded first: 10 * (1 - 0.9) is a little less than 1.
+    cut = int(round(len(text) * (1 - validation), 6))
     return text[:cut], text[cut:]
 
 
 def _find(name: str) -> Path:
     """Returns the path of a corpus file, downloading it if need be."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     corpus = CORPORA.get(name)
     if path.is_dir() and corpus is None:
-        raise IsADirectoryError(f"{name} is a folder; name one text file in it.")
+        raise IsADirectoryError(f"{name!r} is a folder; name one text file in it.")
     if path.exists() and not path.is_dir():
         return path
     if corpus is None:
@@ -185,7 +187,7 @@ def _find(name: str) -> Path:
     if folder := os.environ.get("TEXTGEN_DATA"):
         path = Path(folder).expanduser() / corpus.file
         if path.is_file():
-            _check(path, corpus, remedy="Replace it, or unset TEXTGEN_DATA.")
+            _check(path, corpus, str(path), "Replace it, or unset TEXTGEN_DATA.")
             return path
     if corpus.url is None:
         return Path(str(importlib.resources.files("textgen.data") / corpus.file))
@@ -196,8 +198,29 @@ def _find(name: str) -> Path:
     return path
 
 
+def _read(path: Path) -> bytes:
+    if path.suffix.lower() != ".zip":
+        return path.read_bytes()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [
+                info
+                for info in archive.infolist()
+                if not info.is_dir() and not info.filename.startswith("__MACOSX/")
+            ]
+            if len(members) != 1:
+                raise ValueError(
+                    f"{path} holds {len(members)} files; a corpus is one. Unpack it."
+                )
+            return archive.read(members[0])
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is not a zip file, or damaged: {error}.") from None
+    except (RuntimeError, NotImplementedError) as error:  # a password, a new method
+        raise ValueError(f"{path} cannot be unpacked here: {error}.") from None
+
+
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, CORPORA, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), CORPORA, n=3, cutoff=0.5)
     return f"There is no file {name!r}, nor a corpus of that name. " + (
         f"Did you mean {' or '.join(near)}?"
         if near
@@ -218,10 +241,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check(path: Path, corpus: Corpus, remedy: str) -> None:
+def _check(path: Path, corpus: Corpus, source: str, remedy: str) -> None:
     if corpus.sha256 is not None and (found := _sha256(path)) != corpus.sha256:
         raise ValueError(
-            f"{path} is not the registered corpus: its SHA-256 is {found}, not "
+            f"{source} is not the registered corpus: its SHA-256 is {found}, not "
             f"{corpus.sha256}. {remedy}"
         )
 
@@ -230,23 +253,22 @@ def _download(corpus: Corpus, path: Path) -> None:
     """Downloads to a temporary file beside `path`, checks it, and renames it."""
     assert corpus.url is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("wb") as file:
             try:
                 with urllib.request.urlopen(
                     corpus.url, timeout=_DOWNLOAD_TIMEOUT
                 ) as response:
                     while block := response.read(1 << 16):
                         file.write(block)
-            except (urllib.error.URLError, OSError) as error:
+            except (OSError, http.client.HTTPException) as error:
                 raise OSError(
                     f"{corpus.url} could not be downloaded ({error}). Put the file "
                     f"into a folder as {corpus.file}, and that folder into "
                     "TEXTGEN_DATA."
                 ) from None
-        _check(temporary, corpus, remedy=f"It came from {corpus.url}; try again.")
+        _check(temporary, corpus, corpus.url, "Perhaps it was cut short; try again.")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -263,9 +285,11 @@ def _decode(data: bytes, encoding: str, source: str) -> str:
     except UnicodeDecodeError as error:
         marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         guess = "utf-16" if marked else "latin-1"
+        # Some codecs take a byte order mark off before they decode.
+        offset = error.start + len(data) - len(error.object)
         raise ValueError(
-            f"{source} is not valid {encoding}: byte 0x{data[error.start]:02x} at "
-            f"offset {error.start}. Name its encoding, for example "
+            f"{source} is not valid {encoding}: byte 0x{data[offset]:02x} at "
+            f"offset {offset}. Name its encoding, for example "
             f"encoding={guess!r} (--encoding {guess} on the command line)."
         ) from None
     newlines = io.IncrementalNewlineDecoder(None, translate=True)

@@ -39,18 +39,17 @@ class Dataset(keras.utils.PyDataset):
         self, ids: np.ndarray, batch_size: int, seed: int, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        ids = np.asanyarray(ids)
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
-            raise ValueError(
-                "ids must be one-dimensional and integer, as Vocabulary.encode returns "
-                f"them; got shape {ids.shape} and dtype {ids.dtype}."
-            )
-        _check_positive(batch_size=batch_size)
-        self.ids = ids
+        _check_integers(1, batch_size=batch_size)
+        _check_integers(0, seed=seed)
+        self.ids = _as_ids(ids)
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
         self._epoch_is_next = True
+
+    def _check_index(self, index: int) -> None:
+        if not 0 <= index < len(self):
+            raise IndexError(f"Batch {index} is not one of {len(self)}.")
 
     def set_epoch(self, epoch: int) -> None:
         """Makes `epoch` (counted from 0) the next one that Keras begins.
@@ -137,6 +136,7 @@ class WindowDataset(Dataset):
         return math.ceil(self.num_examples / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        self._check_index(index)
         first = index * self.batch_size
         last = min(first + self.batch_size, self.num_examples)
         examples = np.arange(first, last)
@@ -190,7 +190,7 @@ class SequenceDataset(Dataset):
         **kwargs: Any,
     ) -> None:
         super().__init__(ids, batch_size, seed, **kwargs)
-        _check_positive(sequence_length=sequence_length)
+        _check_integers(1, sequence_length=sequence_length)
         if sampling not in ("random", "consecutive"):
             raise ValueError(
                 f"sampling={sampling!r} must be 'random' or 'consecutive'."
@@ -221,6 +221,7 @@ class SequenceDataset(Dataset):
         return self._batches
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        self._check_index(index)
         key = (self.seed, self.epoch)
         if self.sampling == "random":
             first = index * self.batch_size
@@ -287,8 +288,7 @@ class LineDataset(Dataset):
         **kwargs: Any,
     ) -> None:
         super().__init__(ids, batch_size, seed, **kwargs)
-        if end_of_line < 0:
-            raise ValueError(f"end_of_line={end_of_line} must be the id of a symbol.")
+        _check_integers(0, end_of_line=end_of_line)
         ends = np.append(np.flatnonzero(self.ids == end_of_line), len(self.ids))
         starts = np.append(0, ends[:-1] + 1)
         kept = ends > starts
@@ -297,11 +297,10 @@ class LineDataset(Dataset):
                 f"There is no line in these {len(self.ids)} ids: every one is empty."
             )
         self._starts, self._ends = starts[kept], ends[kept]
-        longest = int((self._ends - self._starts).max()) + 1
         if sequence_length is None:
-            sequence_length = longest
-        _check_positive(sequence_length=sequence_length)
-        self.sequence_length = min(sequence_length, longest)
+            sequence_length = int((self._ends - self._starts).max()) + 1
+        _check_integers(1, sequence_length=sequence_length)
+        self.sequence_length = sequence_length
         self.num_examples = len(self._starts)
         self.end_of_line = end_of_line
         self.shuffle = shuffle
@@ -314,6 +313,7 @@ class LineDataset(Dataset):
         return math.ceil(self.num_examples / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        self._check_index(index)
         key = (self.seed, self.epoch)
         if self._batches is None:
             first = index * self.batch_size
@@ -400,7 +400,7 @@ def vectorize(
         ValueError: The text is shorter than one window and its target, or an id is
             not below `vocabulary_size`.
     """
-    ids = np.asanyarray(ids)
+    ids = _as_ids(ids)
     windows = _count_windows(len(ids), sequence_length, sequence_stride)
     highest = int(ids.max())
     if highest >= vocabulary_size:
@@ -459,7 +459,7 @@ def _hash(values: np.ndarray) -> np.ndarray:
 
 
 def _count_windows(length: int, sequence_length: int, sequence_stride: int) -> int:
-    _check_positive(sequence_length=sequence_length, sequence_stride=sequence_stride)
+    _check_integers(1, sequence_length=sequence_length, sequence_stride=sequence_stride)
     if length <= sequence_length:
         raise ValueError(
             f"A text of {length} symbols is shorter than one window: "
@@ -469,7 +469,19 @@ def _count_windows(length: int, sequence_length: int, sequence_stride: int) -> i
     return len(range(0, length - sequence_length, sequence_stride))
 
 
-def _check_positive(**values: int) -> None:
+def _as_ids(ids: np.ndarray) -> np.ndarray:
+    ids = np.asanyarray(ids)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ValueError(
+            "ids must be one-dimensional and integer, as Vocabulary.encode returns "
+            f"them; got shape {ids.shape} and dtype {ids.dtype}."
+        )
+    return ids
+
+
+def _check_integers(least: int, **values: int) -> None:
     for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1.")
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(
+                f"{name}={value!r} must be an integer of at least {least}."
+            )

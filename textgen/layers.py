@@ -58,6 +58,16 @@ class Embedding(keras.layers.Embedding):
         return ops.matmul(inputs, ops.transpose(self.embeddings))
 
 
+@keras.saving.register_keras_serializable(package="textgen")
+def keras2_hard_sigmoid(x: Any) -> Any:
+    """Returns `clip(0.2 * x + 0.5, 0, 1)`, what Keras 2 called `hard_sigmoid`.
+
+    Keras 3 has `clip(x / 6 + 0.5, 0, 1)` under that name (documentation of
+    `keras.activations.hard_sigmoid`), so old weights need this one.
+    """
+    return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
 class CarriedStates(keras.layers.Layer):
     """The states that a stateful model carries from one batch to the next.
 

@@ -26,7 +26,8 @@ class CrossEntropy(keras.losses.Loss):
             Defaults to `"sum_over_batch_size"`, the mean over all targets but those
             left out.
         name: str. Defaults to `"cross_entropy"`.
-        dtype: Dtype of the computation. Defaults to `keras.config.floatx()`.
+        dtype: Dtype of the computation, at least float32. Defaults to
+            `keras.config.floatx()`.
 
     Raises:
         ValueError: The shape of the targets does not fit that of the logits.
@@ -38,6 +39,8 @@ class CrossEntropy(keras.losses.Loss):
         name: str = "cross_entropy",
         dtype: Any = None,
     ) -> None:
+        # The base class casts the targets too, and half precision rounds ids.
+        dtype = keras.backend.result_type(dtype or keras.config.floatx(), "float32")
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -58,8 +61,8 @@ class _MeanNats(keras.metrics.Metric):
 
     def __init__(self, name: str, dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.nats = self.add_variable((), initializer="zeros", name="nats")
-        self.count = self.add_variable((), initializer="zeros", name="count")
+        self.nats = self.add_variable((), "zeros", dtype=self.dtype, name="nats")
+        self.count = self.add_variable((), "zeros", dtype=self.dtype, name="count")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch; weights are for one target or one example each."""
@@ -68,10 +71,9 @@ class _MeanNats(keras.metrics.Metric):
         weights = ops.cast(ids != NO_SYMBOL, self.dtype)
         if sample_weight is not None:
             sample_weight = ops.cast(sample_weight, self.dtype)
-            missing = len(weights.shape) - len(sample_weight.shape)
-            weights *= ops.reshape(
-                sample_weight, (*ops.shape(sample_weight), *(1,) * missing)
-            )
+            # As many axes as the targets have: (N, 1) for (N,), or (N,) for (N, T).
+            shape = (*ops.shape(sample_weight), 1)[: len(weights.shape)]
+            weights *= ops.reshape(sample_weight, shape)
         nats = keras.losses.sparse_categorical_crossentropy(
             ids, y_pred, from_logits=True, ignore_class=NO_SYMBOL
         )
@@ -121,23 +123,23 @@ class BitsPerCharacter(_MeanNats):
 def target_ids(y_true: Any, y_pred: Any) -> Any:
     """Targets as int32 ids of shape `y_pred.shape[:-1]`, whatever they came as."""
     y_true = ops.convert_to_tensor(y_true)
-    rank, wanted = len(y_true.shape), len(y_pred.shape)
-    size = y_pred.shape[-1]
-    if rank == wanted and y_true.shape[-1] == size and size != 1:
-        y_true = ops.cast(y_true, "int32")
-        return ops.where(
-            ops.any(y_true > 0, axis=-1),
-            ops.cast(ops.argmax(y_true, axis=-1), "int32"),
-            NO_SYMBOL,
-        )
-    if rank == wanted and y_true.shape[-1] == 1:
-        y_true, rank = ops.squeeze(y_true, -1), rank - 1
-    if rank != wanted - 1:
+    shape, wanted = tuple(y_true.shape), tuple(y_pred.shape)
+    one_hot = len(shape) == len(wanted) and shape[-1] == wanted[-1] != 1
+    if len(shape) == len(wanted) and shape[-1] == 1:
+        y_true, shape = ops.squeeze(y_true, -1), shape[:-1]
+    leading = shape[:-1] if one_hot else shape
+    # A size of None is known only when the batch is there.
+    if len(leading) != len(wanted) - 1 or any(
+        a != b for a, b in zip(leading, wanted[:-1], strict=True) if a and b
+    ):
         raise ValueError(
-            f"Targets of shape {tuple(y_true.shape)} do not fit logits of shape "
-            f"{tuple(y_pred.shape)}. A many-to-one model (return_sequences=False) "
-            "wants the ids (batch,) or one-hot (batch, vocabulary) that WindowDataset "
-            "and vectorize make; a many-to-many model (return_sequences=True) wants "
-            "the ids (batch, steps) of SequenceDataset and LineDataset."
+            f"Targets of shape {shape} do not fit logits of shape {wanted}. A "
+            "many-to-one model (return_sequences=False) wants the ids (batch,) or "
+            "one-hot (batch, vocabulary) that WindowDataset and vectorize make; a "
+            "many-to-many model (return_sequences=True) wants the ids (batch, steps) "
+            "of SequenceDataset and LineDataset."
         )
-    return ops.cast(y_true, "int32")
+    if not one_hot:
+        return ops.cast(y_true, "int32")
+    ids = ops.cast(ops.argmax(y_true, axis=-1), "int32")
+    return ops.where(ops.any(ops.cast(y_true, "bool"), axis=-1), ids, NO_SYMBOL)

@@ -59,6 +59,10 @@ class LanguageModel(keras.Model):
         tie_weights: bool. Whether the output uses the embedding's weights, transposed
             (Press and Wolf, 2017); the last units must equal `embedding`. Defaults to
             `False`.
+        activation: str. Activation of the recurrent layers, by the name Keras gives
+            it. Defaults to `"tanh"`.
+        recurrent_activation: str. Activation of the gates of GRU and LSTM. Defaults to
+            `"sigmoid"`.
         return_sequences: bool. Whether the model predicts at every step
             (many-to-many) or after the last (many-to-one). Defaults to `False`.
         stateful: bool. Whether `fit` carries the state from batch to batch; only
@@ -98,6 +102,8 @@ class LanguageModel(keras.Model):
         embedding: int | None = None,
         layer_norm: bool = False,
         tie_weights: bool = False,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
         return_sequences: bool = False,
         stateful: bool = False,
         batch_size: int | None = None,
@@ -117,9 +123,13 @@ class LanguageModel(keras.Model):
             self.input_layer = Embedding(
                 len(vocabulary), embedding, dtype=policy, name="embedding"
             )
+        activations = {"activation": _activation(activation)}
+        if cell != "simple_rnn":
+            activations["recurrent_activation"] = _activation(recurrent_activation)
         self.recurrent_layers = [
             CELLS[cell](
                 size,
+                **activations,
                 recurrent_dropout=recurrent_dropout,
                 return_sequences=return_sequences or index < len(units) - 1,
                 return_state=True,
@@ -165,6 +175,8 @@ class LanguageModel(keras.Model):
         self.embedding = embedding
         self.layer_norm = layer_norm
         self.tie_weights = tie_weights
+        self.activation = activation
+        self.recurrent_activation = recurrent_activation
         self.return_sequences = return_sequences
         self.stateful = stateful
         self.batch_size = batch_size
@@ -603,6 +615,8 @@ class LanguageModel(keras.Model):
             "embedding": self.embedding,
             "layer_norm": self.layer_norm,
             "tie_weights": self.tie_weights,
+            "activation": self.activation,
+            "recurrent_activation": self.recurrent_activation,
             "return_sequences": self.return_sequences,
             "stateful": self.stateful,
             "batch_size": self.batch_size,
@@ -737,6 +751,11 @@ def _check_arguments(arguments: dict) -> None:
         "reset_states",
         "'epoch' or 'never'",
     )
+
+
+def _activation(name: str) -> Any:
+    """Returns what Keras's layers take: a registered function, or Keras's own name."""
+    return keras.saving.get_registered_object(name) or name
 
 
 def _loss_on_logits(loss: Any, dtype: str) -> Any:

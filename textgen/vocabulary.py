@@ -103,6 +103,8 @@ class Vocabulary:
             raise ValueError(
                 f"max_size={max_size} must be at least 1, or None for all."
             )
+        if not text:
+            raise ValueError("An empty text has no symbols to make a vocabulary of.")
         pieces = _pieces(text, level)
         stand_in = [] if unknown in ("error", "skip") else [unknown]
         if max_size is None:
@@ -187,10 +189,11 @@ class Vocabulary:
         Raises:
             ValueError: An id is not in the vocabulary.
         """
-        array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
-        if array.size == 0:
-            return ""
-        self._check_ids(array)
+        array = self._as_ids(ids)
+        if array.ndim != 1:
+            raise ValueError(
+                f"One text has ids of shape (symbols,), not {array.shape}."
+            )
         symbols = self.symbols
         return "".join([symbols[index] for index in array.tolist() if index >= 0])
 
@@ -206,8 +209,7 @@ class Vocabulary:
         Raises:
             ValueError: An id is not in the vocabulary.
         """
-        array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
-        self._check_ids(array)
+        array = self._as_ids(ids)
         return array[..., np.newaxis] == np.arange(len(self))
 
     def get_config(self) -> dict:
@@ -244,15 +246,20 @@ class Vocabulary:
                 "vocabulary."
             )
 
-    def _check_ids(self, ids: np.ndarray) -> None:
+    def _as_ids(self, values: Iterable[int] | np.ndarray) -> np.ndarray:
+        """Returns the array of some ids, all of them valid."""
+        ids = np.asarray(values if isinstance(values, np.ndarray) else list(values))
+        if ids.size == 0:
+            return ids.astype(self.dtype)
         if ids.dtype.kind not in "iu":
             raise ValueError(f"Ids must be integers, not {ids.dtype}.")
-        for extreme in (ids.min(initial=0), ids.max(initial=0)):
+        for extreme in (ids.min(), ids.max()):
             if not -1 <= extreme < len(self):
                 raise ValueError(
                     f"Id {extreme} is not in this vocabulary of {len(self)} symbols; "
                     f"ids go from 0 to {len(self) - 1}, and -1 is no symbol."
                 )
+        return ids
 
     @functools.cached_property
     def _table(self) -> np.ndarray:
