@@ -258,7 +258,7 @@ def test_download_of_other_bytes(register, folders):
 
 def test_download_that_ends_early(register, folders):
     register("/cut")
-    with pytest.raises(ValueError, match="/cut is not.*cut short"):
+    with pytest.raises(ValueError, match=r"/cut is not.*cut short"):
         textgen.load_corpus("toy")
     assert files(folders / "cache") == []
 

@@ -112,6 +112,7 @@ def test_extreme_rows_give_possible_ids(temperature, uniform, function):
             [-inf, 1e30, -inf, -1e30],
             [1e-30, -1e-30, 0.0, 0.0],
             [88.0, 89.0, -104.0, -88.0],
+            [0.0, 3e38, -3e38, 1.0],
         ],
         np.float32,
     )
@@ -121,6 +122,7 @@ def test_extreme_rows_give_possible_ids(temperature, uniform, function):
     if temperature <= 1e6:  # logits 1e30 apart leave no other id a chance
         assert ids[0] == 0
         assert ids[5] == 1
+        assert ids[8] == 1
 
 
 @pytest.mark.parametrize("size", [3, 1000, 50_000])

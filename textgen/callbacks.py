@@ -65,6 +65,11 @@ class SampleText(keras.callbacks.Callback):
             )
         super().set_model(model)
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Refuses what `generate` would refuse after the first epoch."""
+        for temperature in self.temperatures:
+            self._write(temperature, max_new_tokens=0)
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Prints samples after every `every` epochs."""
         if self.unit == "epoch" and (epoch + 1) % self.every == 0:
@@ -79,12 +84,11 @@ class SampleText(keras.callbacks.Callback):
 
     def _print(self, when: str) -> None:
         for temperature in self.temperatures:
-            texts = self.model.generate(
-                self.prompts,
-                self.max_new_tokens,
-                temperature,
-                stop=self.stop,
-                seed=self.seed,
-            )
+            texts = self._write(temperature, self.max_new_tokens)
             print(f"--- temperature {temperature}, {when}")
             print("\n".join(texts), flush=True)
+
+    def _write(self, temperature: float, max_new_tokens: int) -> list[str]:
+        return self.model.generate(
+            self.prompts, max_new_tokens, temperature, stop=self.stop, seed=self.seed
+        )

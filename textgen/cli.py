@@ -8,8 +8,10 @@ import argparse
 import contextlib
 import os
 import random
+import re
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -87,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_generate(commands)
+    _add_convert(commands)
     return parser
 
 
@@ -175,16 +178,27 @@ def _add_generate(commands: Any) -> None:
     add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
 
 
+def _add_convert(commands: Any) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="make a .keras file of an old Keras 2 model (.h5)",
+        description="Make a .keras file of a model that Keras 2 saved as .h5, with the "
+        "vocabulary of the text it was trained on.",
+        formatter_class=_HelpFormatter,
+    )
+    parser.set_defaults(run=_convert)
+    add = parser.add_argument
+    add("model", metavar="OLD.h5", help="a file that model.save of Keras 2 wrote")
+    add("output", metavar="NEW.keras", help="the file to write")
+    add("--overwrite", action="store_true", help="replace an existing file")
+    add("--corpus", required=True, help="the text that the model was trained on")
+    add("--encoding", default="utf-8", help="encoding of the text")
+    add("--lowercase", action="store_true", help="lower-case the text")
+    add("--level", choices=("character", "word"), default="character", help="symbols")
+
+
 def _train(arguments: argparse.Namespace) -> None:
-    output = Path(arguments.output)
-    if output.suffix != ".keras":
-        raise ValueError(f"--output {output} must end in .keras.")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {output.parent} to save into.")
-    if output.exists() and not arguments.overwrite:
-        raise FileExistsError(
-            f"{output} exists; give --overwrite, or another file to -o."
-        )
+    output = _output(arguments)
     if arguments.epochs < 1:
         raise ValueError(f"--epochs {arguments.epochs} must be at least 1.")
     text = corpus.load_corpus(
@@ -250,6 +264,37 @@ def _train(arguments: argparse.Namespace) -> None:
     print(f"Saved {output}. To write with it:\n  {shlex.join(more)}")
 
 
+def _convert(arguments: argparse.Namespace) -> None:
+    output = _output(arguments)
+    text = corpus.load_corpus(
+        arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
+    )
+    _import_keras()
+    from textgen import legacy
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        vocabulary = textgen.Vocabulary.from_text(text, arguments.level)
+        model = legacy.convert(arguments.model, vocabulary)
+    for warning in caught:
+        print(f"textgen convert: warning: {warning.message}", file=sys.stderr)
+    model.save(output)
+    more = shlex.join(["textgen", "generate", str(output)])
+    print(f"Saved {output}. To write with it:\n  {more}")
+
+
+def _output(arguments: argparse.Namespace) -> Path:
+    """Checks where a model is to be saved, before any work is done for it."""
+    output = Path(arguments.output)
+    if output.suffix != ".keras":
+        raise ValueError(f"The output {output} must end in .keras.")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {output.parent} to save into.")
+    if output.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{output} exists; give --overwrite, or another name.")
+    return output
+
+
 def _split(text: str, arguments: argparse.Namespace) -> tuple[str, str]:
     if not arguments.lines:
         return textgen.split(text, arguments.validation)
@@ -311,9 +356,8 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 def _unescape(text: str) -> str:
     """Lets one type a newline, a tab or a backslash in a shell."""
-    for typed, meant in (("\\n", "\n"), ("\\t", "\t"), ("\\\\", "\\")):
-        text = text.replace(typed, meant)
-    return text
+    meant = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+    return re.sub(r"\\[nt\\]", lambda typed: meant[typed.group()], text)
 
 
 def _import_keras() -> Any:

@@ -44,8 +44,15 @@ class Dataset(keras.utils.PyDataset):
         self.ids = _as_ids(ids)
         self.batch_size = batch_size
         self.seed = seed
+        self.num_examples = 0  # for subclasses to set, as is the next
+        self.sequence_length = 0
         self.epoch = 0
         self._epoch_is_next = True
+
+    @property
+    def largest_batch(self) -> int:
+        """Examples in the largest batch."""
+        return min(self.batch_size, self.num_examples)
 
     def _check_index(self, index: int) -> None:
         if not 0 <= index < len(self):
@@ -339,6 +346,13 @@ class LineDataset(Dataset):
         x, y = rows[:, :-1], rows[:, 1:]
         # The end is a target only.
         return np.where(x == self.end_of_line, NO_SYMBOL, x), y
+
+    @property
+    def largest_batch(self) -> int:
+        """Examples in the largest batch."""
+        if self._batches is not None:
+            return max(map(len, self._batches))
+        return super().largest_batch
 
     def _batches_of_equal_length(self) -> list[np.ndarray]:
         """The lines of each batch; the composition is the same in all epochs."""

@@ -73,7 +73,8 @@ class Decoder:
         if rule is not None:
             yield from self._stream_by_rule(forced, longest, carry, rule)
             return
-        temperatures = np.full(len(prompts), temperature, np.float32)
+        # Beyond this, all that can be drawn is equally probable.
+        temperatures = np.full(len(prompts), min(temperature, 1e30), np.float32)
         ids: Any = forced[:, 0]
         forced = forced[:, 1:]
         position: int = 0
@@ -188,10 +189,13 @@ class StopFilter:
     def feed(self, text: str) -> str:
         """Takes the next text; returns what can be shown."""
         text = self._held + text
-        ends = [at for stop in self.stop if (at := text.find(stop)) >= 0]
-        if ends:
+        # The one that is complete first: which is known however the text was cut.
+        found = [
+            (at + len(stop), at) for stop in self.stop if (at := text.find(stop)) >= 0
+        ]
+        if found:
             self.stopped, self._held = True, ""
-            return text[: min(ends)]
+            return text[: min(found)[1]]
         keep = max(
             (
                 length

@@ -129,8 +129,11 @@ class CarriedStates(keras.layers.Layer):
 
     def load_own_variables(self, store: Any) -> None:
         """Loads the training states."""
+        saved = set(store.keys())
         for index, state in enumerate(self._sets.get("training", ())):
-            state.assign(store[str(index)])
+            # Weights of a model of another batch size have no states for this one.
+            if str(index) in saved and store[str(index)].shape == state.shape:
+                state.assign(store[str(index)])
 
 
 def is_one_hot(inputs: Any, size: int) -> bool:

@@ -5,6 +5,7 @@ units of a layer.
 """
 
 import contextlib
+import operator
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -111,7 +112,8 @@ class LanguageModel(keras.Model):
         sequence_length: int = 40,
         **kwargs: Any,
     ) -> None:
-        units = (units,) if isinstance(units, int) else tuple(units)
+        several = isinstance(units, Sequence | np.ndarray)
+        units = tuple(map(operator.index, units if several else [units]))
         _check_arguments(locals())
 
         # === Layers ===
@@ -164,7 +166,8 @@ class LanguageModel(keras.Model):
             self.carried_states = CarriedStates(
                 sizes, dtype=policy, name="carried_states"
             )
-            self.carried_states.prepare("training", batch_size)
+            for purpose in ("training", "evaluation"):
+                self.carried_states.prepare(purpose, batch_size)
 
         # === Config ===
         self.vocabulary = vocabulary
@@ -208,7 +211,11 @@ class LanguageModel(keras.Model):
             states = self._by_layer(self.carried_states.read(self._purpose, rows))
         x = self.input_layer(inputs)
         for index, layer in enumerate(self.recurrent_layers):
+            # Keras draws the masks of recurrent dropout even where it does not use
+            # them, which would move the seed on in scoring and writing.
+            layer.cell.recurrent_dropout = self.recurrent_dropout if training else 0.0
             x, *states[index] = layer(x, initial_state=states[index], training=training)
+            layer.cell.recurrent_dropout = self.recurrent_dropout
             if self.norm_layers:
                 x = self.norm_layers[index](x)
             if self.dropout_layers:
@@ -273,11 +280,12 @@ class LanguageModel(keras.Model):
             )
         finally:
             keras.config.set_floatx(floatx)
+        # Made at once, its variables are there to be loaded.
+        self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict) -> None:
-        """Compiles as the saved model was, with the optimizer's variables made."""
+        """Compiles as the saved model was."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def fit(
         self,
@@ -312,6 +320,9 @@ class LanguageModel(keras.Model):
                 f"A batch has {rows} rows, and this stateful model was made with "
                 f"batch_size={self.batch_size}. Make both equal."
             )
+        if self.stateful and isinstance(validation_data, Dataset):
+            # A tf.data.Dataset, which it becomes below, would not tell its rows.
+            self._prepare_evaluation(validation_data, None)
         if self.stateful or isinstance(x, Dataset):
             shuffle = False
         if not isinstance(callbacks, keras.callbacks.CallbackList):
@@ -347,13 +358,16 @@ class LanguageModel(keras.Model):
         read in the order of their first epoch.
         """
         if self.stateful:
-            rows, _ = _first_batch_shape(x, batch_size)
-            if self.carried_states.prepare("evaluation", rows or self.batch_size):
-                self.test_function = None  # it holds the smaller states
+            self._prepare_evaluation(x, batch_size)
         with x.first_epoch() if isinstance(x, Dataset) else contextlib.nullcontext():
             return super().evaluate(
                 x=as_keras_input(x), y=y, batch_size=batch_size, **kwargs
             )
+
+    def _prepare_evaluation(self, x: Any, batch_size: int | None) -> None:
+        rows, _ = _first_batch_shape(x, batch_size)
+        if self.carried_states.prepare("evaluation", rows or self.batch_size):
+            self.test_function = None  # it holds the smaller states
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """Does one step of `fit`, with the carried states of a stateful model."""
@@ -572,7 +586,6 @@ class LanguageModel(keras.Model):
         self,
         filepath: str | os.PathLike[str],
         overwrite: bool = True,
-        zipped: bool | None = None,
         **kwargs: Any,
     ) -> None:
         """Saves everything into one `.keras` file; load it with `textgen.load`.
@@ -592,15 +605,29 @@ class LanguageModel(keras.Model):
             raise FileNotFoundError(f"There is no folder {path.parent} to save into.")
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists already.")
-        if zipped is False:  # a folder, on request; Keras writes it in place
-            super().save(path, overwrite=overwrite, zipped=False, **kwargs)
-            return
         temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
         try:
-            super().save(temporary, zipped=zipped, **kwargs)
+            super().save(temporary, **kwargs)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _seeds(self) -> list:
+        """The states of the dropout layers' random generators, which Keras forgets."""
+        layers = [layer.cell for layer in self.recurrent_layers] + self.dropout_layers
+        return [layer.seed_generator.state for layer in layers]
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the states of the random generators."""
+        for index, state in enumerate(self._seeds()):
+            store[f"seed_{index}"] = ops.convert_to_numpy(state)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the states of the random generators."""
+        saved = set(store.keys())
+        for index, state in enumerate(self._seeds()):
+            if f"seed_{index}" in saved:  # files of older versions have none
+                state.assign(store[f"seed_{index}"])
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor, as JSON can hold them."""
@@ -763,6 +790,8 @@ def _loss_on_logits(loss: Any, dtype: str) -> Any:
     names = ("categorical_crossentropy", "sparse_categorical_crossentropy")
     if loss is None or loss in names or getattr(loss, "__name__", None) in names:
         return metrics.CrossEntropy(dtype=dtype)
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss) and not loss.get_config().get(
         "from_logits", True
     ):
@@ -774,7 +803,9 @@ def _loss_on_logits(loss: Any, dtype: str) -> Any:
 
 
 def _first_batch_shape(x: Any, batch_size: int | None) -> tuple:
-    """Rows and steps of the first batch of a `fit` input; `None` where not known."""
+    """Rows and steps of the batches of a `fit` input; `None` where not known."""
+    if isinstance(x, Dataset):
+        return x.largest_batch, x.sequence_length
     if isinstance(x, keras.utils.PyDataset):
         batch = x[0]
         return tuple(np.shape(batch[0] if isinstance(batch, tuple) else batch))[:2]
@@ -782,7 +813,7 @@ def _first_batch_shape(x: Any, batch_size: int | None) -> tuple:
         spec = x.element_spec
         shape = (spec[0] if isinstance(spec, tuple) else spec).shape
         return (shape[0], shape[1]) if shape.rank else (None, None)
-    shape = getattr(x, "shape", (None, None))
+    shape = (*getattr(x, "shape", ()), None, None)
     return (None if shape[0] is None else min(batch_size or 32, shape[0])), shape[1]
 
 

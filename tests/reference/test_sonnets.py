@@ -1,0 +1,72 @@
+"""The Sonnets notebook, and the Keras 2 model that it continues to train."""
+
+import os
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+import textgen
+from textgen import legacy
+
+MODEL = "model_shakespeare_kiank_350_epoch.h5"
+
+
+@pytest.fixture(scope="module")
+def text(corpus_text):
+    return corpus_text("shakespeare", lowercase=True)
+
+
+@pytest.fixture(scope="module")
+def model(text):
+    path = pathlib.Path(os.environ["TEXTGEN_DATA"]).expanduser() / MODEL
+    if not path.is_file():
+        pytest.skip(f"no copy of the model {MODEL} in TEXTGEN_DATA")
+    with pytest.warns(UserWarning, match="dropped batch_input_shape, implementation"):
+        return legacy.convert(path, textgen.Vocabulary.from_text(text))
+
+
+def test_numbers_of_the_notebook(text):
+    vocabulary = textgen.Vocabulary.from_text(text)
+    dataset = textgen.WindowDataset(vocabulary.encode(text))
+    assert len(text) == 94275
+    assert len(vocabulary) == 38
+    assert dataset.num_examples == 31412
+
+
+def test_adam_state(model):
+    assert int(model.optimizer.iterations) == 123307
+    assert model.optimizer.epsilon == 1e-8
+    moments = [
+        keras.ops.convert_to_numpy(each) for each in model.optimizer.variables[2:]
+    ]
+    assert len(moments) == 16
+    assert all(moment.any() for moment in moments)
+    assert all((second >= 0).all() for second in moments[1::2])
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "f", "forsooth this maketh no sense ", "x" * 40]
+)
+def test_completion_by_the_notebooks_loop(model, prompt):
+    """The window slides, and is padded with zero vectors on the left."""
+    sentence = prompt
+    for _ in range(20):
+        x = np.zeros((1, 40, len(model.vocabulary)))
+        for step, symbol in enumerate(sentence[-40:], 40 - len(sentence[-40:])):
+            x[0, step, model.vocabulary.ids[symbol]] = 1
+        logits = keras.ops.convert_to_numpy(model(x))[0]
+        sentence += model.vocabulary.symbols[logits.argmax()]
+    assert model.generate(prompt, 20, temperature=0) == sentence
+
+
+@pytest.mark.slow
+def test_one_more_epoch(model, text, tmp_path):
+    """The notebook printed 2.5432; with a fresh Adam it would be 2.74."""
+    model.save(tmp_path / "model.keras")
+    model = textgen.load(tmp_path / "model.keras")
+    keras.utils.set_random_seed(0)
+    dataset = textgen.WindowDataset(model.vocabulary.encode(text), batch_size=128)
+    history = model.fit(dataset, epochs=1, verbose=0)
+    assert history.history["loss"][0] == pytest.approx(2.54, abs=0.02)

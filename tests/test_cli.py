@@ -1,0 +1,237 @@
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import textgen
+from textgen import cli
+
+TEXT = "the quick brown fox jumps over the lazy dog\n" * 20
+TRAIN = ["--units", "8", "--epochs", "1", "--max-new-tokens", "10"]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEXTGEN_CACHE", str(tmp_path / "cache"))
+    pathlib.Path("text.txt").write_text(TEXT, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    model = textgen.LanguageModel(
+        textgen.Vocabulary.from_text(TEXT), cell="gru", units=8, return_sequences=True
+    )
+    path = tmp_path_factory.mktemp("models") / "model.keras"
+    model.save(path)
+    return path
+
+
+def run(*arguments):
+    """Runs the command line in this process; returns the exit code."""
+    try:
+        return cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize(
+    "kind", [[], ["--many-to-many"], ["--lines"], ["--level", "word"]]
+)
+def test_train_then_generate(kind, capsys):
+    code = run(
+        "train",
+        "text.txt",
+        "-o",
+        "a.keras",
+        "--log",
+        "a.csv",
+        "--sequence-length",
+        8,
+        *TRAIN,
+        *kind,
+    )
+    printed = capsys.readouterr()
+    assert (code, printed.err) == (0, "")
+    assert "--- temperature 0.5, after epoch 1" in printed.out
+    assert "textgen generate a.keras" in printed.out
+    with open("a.csv", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert float(row["loss"]) > 0
+    assert float(row["val_loss"]) > 0
+
+    options = ["--prompt", "the ", "--max-new-tokens", 12, "--seed", 3]
+    assert run("generate", "a.keras", *options) == 0
+    written = capsys.readouterr().out
+    expected = textgen.load("a.keras").generate("the ", 12, temperature=0.7, seed=3)
+    assert written == expected + "\n"
+
+
+def test_train_options_reach_the_model(capsys):
+    code = run(
+        *["train", "text.txt", "-o", "a.keras", "--cell", "simple_rnn", *TRAIN],
+        *["--units", 6, 5, "--dropout", 0.25, "--recurrent-dropout", 0.125],
+        *["--embedding", 5, "--tie-weights", "--layer-norm", "--sequence-length", 9],
+        *["--learning-rate", 0.5, "--clip-value", 0.25, "--lowercase"],
+    )
+    assert code == 0
+    model = textgen.load("a.keras")
+    config = model.get_config()
+    assert config["cell"] == "simple_rnn"
+    assert config["units"] == [6, 5]
+    assert (config["dropout"], config["recurrent_dropout"]) == (0.25, 0.125)
+    assert (config["embedding"], config["tie_weights"], config["layer_norm"]) == (
+        5,
+        True,
+        True,
+    )
+    assert config["sequence_length"] == 9
+    assert float(model.optimizer.learning_rate) == 0.5
+    assert model.optimizer.clipvalue == 0.25
+
+
+def test_same_seed_same_weights(capsys):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run("train", "text.txt", "-o", f"{name}.keras", "--seed", seed, *TRAIN)
+    texts = [
+        textgen.load(f"{name}.keras").generate("the", 50, temperature=0)
+        for name in "abc"
+    ]
+    logits = [textgen.load(f"{name}.keras").get_weights()[0] for name in "abc"]
+    assert texts[0] == texts[1]
+    assert (logits[0] == logits[1]).all()
+    assert (logits[0] != logits[2]).any()
+
+
+def test_vocabulary_size_keeps_the_most_frequent(capsys):
+    code = run("train", "text.txt", "-o", "a.keras", "--vocabulary-size", 5, *TRAIN)
+    assert code == 0
+    vocabulary = textgen.load("a.keras").vocabulary
+    assert len(vocabulary) == 5
+    assert {" ", "o", "e"} < set(vocabulary.symbols)
+    assert vocabulary.unknown in vocabulary
+
+
+def test_latin_1_file(capsys):
+    pathlib.Path("old.txt").write_bytes(("é ü\r\n" * 200).encode("latin-1"))
+    assert run("train", "old.txt", "-o", "a.keras", *TRAIN) == 2
+    assert "--encoding latin-1" in capsys.readouterr().err
+    code = run("train", "old.txt", "--encoding", "latin-1", "-o", "a.keras", *TRAIN)
+    assert code == 0
+    assert textgen.load("a.keras").vocabulary.symbols == ("\n", " ", "é", "ü")
+
+
+def test_several_texts_and_stop(model_file, capsys):
+    code = run("generate", model_file, "--count", 3, "--stop", "\\n", "q", "--seed", 1)
+    texts = textgen.load(model_file).generate(
+        count=3, stop=["\n", "q"], temperature=0.7, seed=1
+    )
+    assert code == 0
+    assert capsys.readouterr().out == "".join(f"{text}\n" for text in texts)
+
+
+def test_unknown_prompt_symbol(model_file, capsys):
+    assert run("generate", model_file, "--prompt", "thé") == 2
+    assert "'é' at position 2" in capsys.readouterr().err
+    assert run("generate", model_file, "--prompt", "thé", "--unknown", "skip") == 0
+    assert capsys.readouterr().out.startswith("thé")
+
+
+BAD = {
+    "no command": [],
+    "no corpus": ["train"],
+    "unknown option": ["train", "text.txt", "--nope"],
+    "missing file": ["train", "nope.txt"],
+    "folder": ["train", "."],
+    "unknown encoding": ["train", "text.txt", "--encoding", "klingon"],
+    "output suffix": ["train", "text.txt", "-o", "model.h5"],
+    "output folder": ["train", "text.txt", "-o", "nope/model.keras"],
+    "output exists": ["train", "text.txt", "-o", "there.keras"],
+    "no epochs": ["train", "text.txt", "--epochs", "0"],
+    "no units": ["train", "text.txt", "--units", "0"],
+    "validation share": ["train", "text.txt", "--validation", "1"],
+    "window too long": ["train", "text.txt", "--sequence-length", "5000"],
+    "batch size": ["train", "text.txt", "--batch-size", "0"],
+    "dropout": ["train", "text.txt", "--dropout", "1"],
+    "no number": ["train", "text.txt", "--dropout", "much"],
+    "log folder": ["train", "text.txt", "--log", "nope/a.csv"],
+    "both kinds": ["train", "text.txt", "--lines", "--many-to-many"],
+    "no lines": ["train", "line.txt", "--lines"],
+    "missing model": ["generate", "nope.keras"],
+    "no model": ["generate", "text.txt"],
+    "count": ["generate", "MODEL", "--count", "0"],
+    "temperature": ["generate", "MODEL", "--temperature", "-1"],
+    "tokens": ["generate", "MODEL", "--max-new-tokens", "-1"],
+    "stand-in": ["generate", "MODEL", "--unknown", "long"],
+    "old model": ["convert", "text.txt", "new.keras", "--corpus", "text.txt"],
+}
+
+
+@pytest.mark.parametrize("arguments", BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line(arguments, model_file, capsys):
+    pathlib.Path("there.keras").write_text("precious")
+    pathlib.Path("line.txt").write_text("one line " * 50)
+    before = set(pathlib.Path().iterdir())
+    arguments = [str(model_file) if each == "MODEL" else each for each in arguments]
+    assert run(*arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("textgen")
+    assert ": error: " in printed.err
+    assert printed.err.count("\n") == 1
+    assert set(pathlib.Path().iterdir()) == before
+    assert pathlib.Path("there.keras").read_text() == "precious"
+
+
+def test_own_error_shows_no_traceback(monkeypatch, capsys):
+    def fail(arguments):
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr(cli, "_generate", fail)
+    assert run("generate", "a.keras") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("textgen generate: error: RuntimeError: first second")
+    assert error.count("\n") == 1
+
+
+def test_overwrite(capsys):
+    pathlib.Path("a.keras").write_text("old")
+    assert run("train", "text.txt", "-o", "a.keras", "--overwrite", *TRAIN) == 0
+    assert len(textgen.load("a.keras").vocabulary) == 28
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_interrupted_training_is_saved(tmp_path):
+    command = [sys.executable, "-u", "-m", "textgen", "train", "text.txt"]
+    process = subprocess.Popen(
+        [*command, "-o", "a.keras", "--units", "8", "--epochs", "100000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if "after epoch 1" in line:
+            break
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Stopped; saving what was learned." in printed
+    assert int(textgen.load("a.keras").optimizer.iterations) > 0
+
+
+def test_closed_pipe_is_no_error(model_file):
+    command = [sys.executable, "-m", "textgen", "generate", str(model_file)]
+    process = subprocess.Popen(
+        [*command, "--max-new-tokens", "100000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.read(50)
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert (process.wait(timeout=60), errors) == (0, b"")
