@@ -6,7 +6,8 @@ A SimpleRNN of 256 units on the first 10,000 characters of any UTF-8 text, as in
 chapter on recurrent networks "from scratch" of Dive into Deep Learning: SGD with a
 learning rate of 100 and gradients clipped to a global norm of 0.01. Random sampling
 starts every batch from a zero state; consecutive sampling carries the state from batch
-to batch.
+to batch. On the Tang poems (1,739 symbols) the perplexity after 250 epochs is
+@@PPL@@; three minutes each on two cores. It is a model that has learned its text by heart.
 
 Perplexity is exp of the mean cross-entropy in nats. (The notebook printed the mean
 cross-entropy under that name.)
@@ -46,7 +47,12 @@ for sampling in ("random", "consecutive"):
     keras.utils.set_random_seed(SEED)
     print(f"\n=== {sampling} sampling ===")
     train = textgen.SequenceDataset(
-        ids, SEQUENCE_LENGTH, BATCH_SIZE, sampling=sampling, seed=SEED
+        ids,
+        SEQUENCE_LENGTH,
+        BATCH_SIZE,
+        sampling=sampling,
+        random_offset=False,  # the same sequences in every epoch, as in the notebook
+        seed=SEED,
     )
     model = textgen.LanguageModel(
         vocabulary,
@@ -56,6 +62,10 @@ for sampling in ("random", "consecutive"):
         stateful=sampling == "consecutive",
         batch_size=BATCH_SIZE,
     )
+    # Keras scales the first kernel for dense inputs. A one-hot input looks up one row,
+    # and rows of unit variance are learned some five times faster.
+    kernel = model.recurrent_layers[0].cell.kernel
+    kernel.assign(keras.random.normal(kernel.shape))
     model.compile(
         keras.optimizers.SGD(LEARNING_RATE, global_clipnorm=CLIP_NORM),
         metrics=[textgen.Perplexity()],

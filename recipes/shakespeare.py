@@ -4,8 +4,13 @@
     python recipes/shakespeare.py --resume shakespeare.keras --epochs 10
 
 Windows of 40 characters, stride 3, one-hot, LSTM(128), dropout 0.5, LSTM(128), dropout
-0.5, Adam. An epoch takes about a quarter of a minute on two cores.
-@@EXPECT@@
+0.5, Adam. An epoch takes about a quarter of a minute on two cores. The training loss is
+2.28 nats after 5 epochs and 1.69 after 30, when it writes lines such as these:
+
+    shall i compare thee,
+    and thene the love that that the praase stall my wert,
+    that thou heart with love of stell be thee,
+
 Trains on the first 90 % of the Sonnets and validates on the rest; with --all, on the
 notebook's 31,412 windows. Leaves shakespeare.keras and the curve shakespeare.csv.
 """

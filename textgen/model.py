@@ -112,8 +112,8 @@ class LanguageModel(keras.Model):
         sequence_length: int = 40,
         **kwargs: Any,
     ) -> None:
-        several = isinstance(units, Sequence | np.ndarray)
-        units = tuple(map(operator.index, units if several else [units]))
+        layers = units if isinstance(units, Sequence | np.ndarray) else [units]
+        units = tuple(operator.index(size) for size in layers)
         _check_arguments(locals())
 
         # === Layers ===

@@ -44,7 +44,8 @@ def draw(logits: Any, uniforms: Any) -> Any:
     Returns:
         int32 tensor of shape `(N,)`. An id of probability 0 is never drawn.
     """
-    probabilities = ops.softmax(logits, axis=-1)
+    # Not divided by their sum: the sum is the last of the cumulative ones.
+    probabilities = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
     cumulative = ops.cumsum(probabilities, axis=-1)
     uniforms = ops.cast(ops.expand_dims(uniforms, -1), cumulative.dtype)
     # A rounded sum need not grow monotonically, so ids of probability 0 are ruled out

@@ -166,7 +166,9 @@ class Vocabulary:
         """
         unknown = self.unknown if unknown is None else unknown
         self._check_policy(unknown)
-        pieces, position = [], 0
+        # There are at most as many symbols as characters, and memory that is not
+        # written to is not used.
+        result, count, position = np.empty(len(text), self.dtype), 0, 0
         for tokens in _pieces(text, self.level):
             ids = self._lookup(tokens)
             for index in np.flatnonzero(ids < 0).tolist():
@@ -174,8 +176,10 @@ class Vocabulary:
                     tokens[index], position, index, tokens, unknown, match_case
                 )
             position += sum(map(len, tokens))
-            pieces.append(ids[ids >= 0].astype(self.dtype))
-        return np.concatenate(pieces) if pieces else np.empty(0, self.dtype)
+            known = ids[ids >= 0]
+            result[count : count + len(known)] = known
+            count += len(known)
+        return result if count == len(text) else result[:count].copy()
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """Turns ids into text; -1 decodes to nothing.

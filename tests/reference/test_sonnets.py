@@ -64,9 +64,11 @@ def test_completion_by_the_notebooks_loop(model, prompt):
 @pytest.mark.slow
 def test_one_more_epoch(model, text, tmp_path):
     """The notebook printed 2.5432; with a fresh Adam it would be 2.74."""
+    # The dropout masks alone move the loss by some 0.01, so the seed is fixed; four
+    # seeds are in docs/reproduction.md.
+    keras.utils.set_random_seed(0)
     model.save(tmp_path / "model.keras")
     model = textgen.load(tmp_path / "model.keras")
-    keras.utils.set_random_seed(0)
     dataset = textgen.WindowDataset(model.vocabulary.encode(text), batch_size=128)
     history = model.fit(dataset, epochs=1, verbose=0)
     assert history.history["loss"][0] == pytest.approx(2.54, abs=0.02)

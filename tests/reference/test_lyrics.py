@@ -1,0 +1,107 @@
+"""The song lyrics notebook: two ways of sampling, greedy continuation, perplexity."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import textgen
+
+RECIPE = pathlib.Path(__file__).parents[2] / "recipes" / "lyrics.py"
+
+
+def batches(sampling):
+    dataset = textgen.SequenceDataset(
+        np.arange(30), 6, 2, sampling=sampling, random_offset=False
+    )
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def test_consecutive_sampling():
+    x, y = zip(*batches("consecutive"), strict=True)
+    first, second = (
+        [np.arange(0, 6), np.arange(15, 21)],
+        [
+            np.arange(6, 12),
+            np.arange(21, 27),
+        ],
+    )
+    assert np.array_equal(x, [first, second])
+    assert np.array_equal(np.array(y), np.array(x) + 1)
+
+
+def test_random_sampling():
+    x, y = zip(*batches("random"), strict=True)
+    rows = np.concatenate(x)
+    assert len(x) == 2
+    assert sorted(rows[:, 0]) == [0, 6, 12, 18]
+    assert list(rows[:, 0]) != [0, 6, 12, 18]
+    assert np.array_equal(rows, rows[:, :1] + np.arange(6))
+    assert np.array_equal(np.array(y), np.array(x) + 1)
+
+
+def test_greedy_continuation_of_a_prefix():
+    """Warms up on the prefix and then takes the argmax, in NumPy."""
+    keras.utils.set_random_seed(1)
+    vocabulary = textgen.Vocabulary("abcdefgh ")
+    model = textgen.LanguageModel(
+        vocabulary, cell="simple_rnn", units=16, return_sequences=True, dtype="float64"
+    )
+    kernel, recurrent, bias, output, output_bias = (
+        np.random.default_rng(0).normal(size=weight.shape)
+        for weight in model.get_weights()
+    )
+    model.set_weights([kernel, recurrent, bias, output, output_bias])
+
+    state = np.tanh(bias)  # after the start step, of a zero input and a zero state
+    text = "bad egg "
+    for position in range(40):
+        row = kernel[vocabulary.ids[text[position]]]
+        state = np.tanh(row + state @ recurrent + bias)
+        if position >= len("bad egg ") - 1:
+            text += vocabulary.symbols[(state @ output + output_bias).argmax()]
+    assert model.generate("bad egg ", len(text) - 8, temperature=0) == text
+
+
+def perplexities(printed):
+    return [float(each) for each in re.findall(r"perplexity ([\d.]+)", printed)]
+
+
+def run_recipe(folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, RECIPE, *arguments],
+        cwd=folder,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_recipe_reads_a_zip_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "song.txt.zip", "w") as archive:
+        archive.writestr("song.txt", "la la la, li li lo\n" * 90)
+    printed = run_recipe(tmp_path, "song.txt.zip", "--epochs", "50", "--prefixes", "li")
+    assert "li li lo la la la," in printed
+    random, consecutive = perplexities(printed)
+    assert 1 <= random < 1.6
+    assert 1 <= consecutive < 1.4
+    assert textgen.load(tmp_path / "lyrics.keras").stateful
+
+
+@pytest.mark.slow
+def test_tang_poems(corpus_text, tmp_path):
+    """The bars for 250 epochs, after 50 of them; docs/reproduction.md has the rest."""
+    corpus_text("tang-poems")
+    printed = run_recipe(tmp_path, "tang-poems", "--epochs", "50")
+    assert "10,000 characters, 1,739 symbols" in printed
+    random, consecutive = perplexities(printed)
+    assert random < 1.6
+    assert consecutive < 1.4
