@@ -16,6 +16,8 @@ notebook's 31,412 windows. Leaves shakespeare.keras and the curve shakespeare.cs
 """
 
 import argparse
+import os
+import sys
 
 import keras
 
@@ -87,4 +89,5 @@ model.save(arguments.output)
 
 print(model.generate(PROMPT, max_new_tokens=400, temperature=0.7, seed=SEED))
 print(f"\nThe model is {arguments.output}, its curve {arguments.log}. To write more:")
-print(f"  textgen generate {arguments.output} --prompt '{PROMPT}'")
+python = os.path.relpath(sys.executable)
+print(f"  {python} -m textgen generate {arguments.output} --prompt '{PROMPT}'")

@@ -40,7 +40,7 @@ def test_dinosaurs(tmp_path):
     known = set(textgen.load_corpus("dinosaurs").splitlines())
     assert len(names.splitlines()) == 20
     assert known.isdisjoint(names.splitlines())
-    assert "textgen generate dinosaurs.keras" in end
+    assert "-m textgen generate dinosaurs.keras" in end
 
     model = textgen.load(tmp_path / "dinosaurs.keras")
     assert model.cell == "simple_rnn"
