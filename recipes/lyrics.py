@@ -7,7 +7,7 @@ chapter on recurrent networks "from scratch" of Dive into Deep Learning: SGD wit
 learning rate of 100 and gradients clipped to a global norm of 0.01. Random sampling
 starts every batch from a zero state; consecutive sampling carries the state from batch
 to batch. On the Tang poems (1,739 symbols) the perplexity after 250 epochs is
-@@PPL@@; three minutes each on two cores. It is a model that has learned its text by heart.
+1.08 and 1.00, in three minutes each on two cores: the text is learned by heart.
 
 Perplexity is exp of the mean cross-entropy in nats. (The notebook printed the mean
 cross-entropy under that name.)

@@ -8,8 +8,9 @@ trap 'rm -rf "$work"' EXIT
 
 mkdir "$work/wheel" "$work/empty"
 # A copy, since setuptools leaves its build folder in the source.
-git -C "$repository" ls-files -z --cached --others --exclude-standard |
-    (cd "$repository" && xargs -0 cp --parents -t "$work/wheel")
+cd "$repository"
+git ls-files -z --cached --others --exclude-standard |
+    tar --null --files-from - --create | tar --extract --directory "$work/wheel"
 "${PYTHON:-python3}" -m venv "$work/venv"
 pip="$work/venv/bin/python -m pip --disable-pip-version-check"
 $pip wheel --quiet --no-deps --wheel-dir "$work" "$work/wheel"
@@ -23,7 +24,7 @@ $textgen train dinosaurs --lines --lowercase --cell simple_rnn --units 64 \
 $textgen generate names.keras --count 5 --stop '\n' --seed 1 | tee names.txt
 test "$(wc -l <names.txt)" -eq 5
 test "$(wc -l <curve.csv)" -eq 3
-"$work/venv/bin/python" -c '
+TF_CPP_MIN_LOG_LEVEL=3 "$work/venv/bin/python" -c '
 import pathlib, textgen
 assert "site-packages" in textgen.__file__, textgen.__file__
 assert len(textgen.load_corpus("dinosaurs").splitlines()) >= 1000

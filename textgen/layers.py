@@ -107,11 +107,12 @@ class CarriedStates(keras.layers.Layer):
     def reset(self, purpose: str) -> None:
         """Sets the states of a purpose to zero."""
         for state in self._sets.get(purpose, ()):
-            state.assign(ops.zeros_like(state))
+            state.assign(ops.zeros(state.shape, state.dtype))
 
     def read(self, purpose: str, batch_size: Any) -> list:
         """Returns the states of the first `batch_size` rows."""
-        return [state[:batch_size] for state in self._sets[purpose]]
+        # Copies, since PyTorch writes into a variable in place.
+        return [ops.copy(state[:batch_size]) for state in self._sets[purpose]]
 
     def write(self, purpose: str, values: list) -> None:
         """Keeps new states; a batch with fewer rows leaves the other rows alone."""
