@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test lint wheel-test clean
+.PHONY: help demo test lint bench wheel-test clean
 
 help:
 	@echo "make demo        train on dinosaur names for half a minute and invent new ones"
 	@echo "make test        run the tests"
 	@echo "make lint        check format, style and types"
+	@echo "make bench       measure the speed of writing"
 	@echo "make wheel-test  build the wheel, install it alone, train and generate with it"
 	@echo "make clean       remove what make made"
 
@@ -23,6 +24,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/generate.py
 
 # In an environment of its own, from a folder that holds nothing else.
 wheel-test:

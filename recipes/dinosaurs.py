@@ -8,7 +8,6 @@ and the training curve dinosaurs.csv in the current folder.
 """
 
 import argparse
-import os
 import random
 import sys
 
@@ -80,5 +79,6 @@ new = list(dict.fromkeys(name for name in written if name not in known))
 print(f"\n{NAMES} names that are not in the list:")
 print("\n".join(name.capitalize() for name in new[:NAMES]))
 print(f"\nThe model is {arguments.output}, its curve {arguments.log}. For more names:")
-python = os.path.relpath(sys.executable)
-print(f"  {python} -m textgen generate {arguments.output} --count 20 --stop '\\n'")
+print(
+    f"  {sys.executable} -m textgen generate {arguments.output} --count 20 --stop '\\n'"
+)

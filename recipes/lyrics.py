@@ -37,6 +37,13 @@ parser.add_argument("--epochs", type=int, default=EPOCHS)
 parser.add_argument("--output", default="lyrics.keras")
 arguments = parser.parse_args()
 
+
+def print_perplexity(epoch: int, logs: dict) -> None:
+    """Prints the perplexity every so many epochs."""
+    if (epoch + 1) % EVERY == 0:
+        print(f"epoch {epoch + 1}, perplexity {logs['perplexity']:.3f}")
+
+
 text = textgen.load_corpus(arguments.path).replace("\n", " ")[:CHARACTERS]
 prefixes = arguments.prefixes or [text[:4], text[CHARACTERS // 2 :][:4]]
 vocabulary = textgen.Vocabulary.from_text(text)
@@ -79,12 +86,7 @@ for sampling in ("random", "consecutive"):
             textgen.SampleText(
                 prefixes, temperatures=0.0, every=EVERY, max_new_tokens=NEW_TOKENS
             ),
-            keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: (
-                    (epoch + 1) % EVERY
-                    or print(f"epoch {epoch + 1}, perplexity {logs['perplexity']:.3f}")
-                )
-            ),
+            keras.callbacks.LambdaCallback(on_epoch_end=print_perplexity),
         ],
     )
 

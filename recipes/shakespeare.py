@@ -16,7 +16,6 @@ notebook's 31,412 windows. Leaves shakespeare.keras and the curve shakespeare.cs
 """
 
 import argparse
-import os
 import sys
 
 import keras
@@ -89,5 +88,4 @@ model.save(arguments.output)
 
 print(model.generate(PROMPT, max_new_tokens=400, temperature=0.7, seed=SEED))
 print(f"\nThe model is {arguments.output}, its curve {arguments.log}. To write more:")
-python = os.path.relpath(sys.executable)
-print(f"  {python} -m textgen generate {arguments.output} --prompt '{PROMPT}'")
+print(f"  {sys.executable} -m textgen generate {arguments.output} --prompt '{PROMPT}'")

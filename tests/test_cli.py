@@ -53,6 +53,8 @@ def test_train_then_generate(kind, capsys):
         "a.csv",
         "--sequence-length",
         8,
+        "--batch-size",
+        4,
         *TRAIN,
         *kind,
     )
@@ -158,6 +160,9 @@ BAD = {
     "window too long": ["train", "text.txt", "--sequence-length", "5000"],
     "batch size": ["train", "text.txt", "--batch-size", "0"],
     "dropout": ["train", "text.txt", "--dropout", "1"],
+    "learning rate": ["train", "text.txt", "--learning-rate", "nan"],
+    "clipping": ["train", "text.txt", "--clip-value", "0"],
+    "output is a folder": ["train", "text.txt", "-o", "dir.keras", "--overwrite"],
     "no number": ["train", "text.txt", "--dropout", "much"],
     "log folder": ["train", "text.txt", "--log", "nope/a.csv"],
     "both kinds": ["train", "text.txt", "--lines", "--many-to-many"],
@@ -176,6 +181,7 @@ BAD = {
 def test_bad_input_is_one_line(arguments, model_file, capsys):
     pathlib.Path("there.keras").write_text("precious")
     pathlib.Path("line.txt").write_text("one line " * 50)
+    pathlib.Path("dir.keras").mkdir()
     before = set(pathlib.Path().iterdir())
     arguments = [str(model_file) if each == "MODEL" else each for each in arguments]
     assert run(*arguments) == 2

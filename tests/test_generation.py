@@ -33,7 +33,7 @@ def guessing():
     return Decoder(any_symbol)
 
 
-def write(decoder, prompts, max_new_tokens, temperature=1.0, seeds=None, rule=None):
+def write(decoder, prompts, max_new_tokens, temperature=1.0, seeds=None, sampler=None):
     """Returns the written ids of each row, and the pieces they came in."""
     seeds = range(len(prompts)) if seeds is None else seeds
     pieces = list(
@@ -43,7 +43,7 @@ def write(decoder, prompts, max_new_tokens, temperature=1.0, seeds=None, rule=No
             max_new_tokens,
             temperature,
             [np.random.default_rng(seed) for seed in seeds],
-            rule,
+            sampler,
         )
     )
     rows = [
@@ -162,7 +162,7 @@ def test_rule_gets_logits_and_count(guessing):
         return logits.argmin(axis=-1)
 
     prompts = [[1, 2, 3], [4, 5, 6]]
-    rows, _ = write(guessing, prompts, 5, rule=rule)
+    rows, _ = write(guessing, prompts, 5, sampler=rule)
     assert [count for _, count in seen] == [0, 1, 2, 3, 4]
     for row, (*_, last, current) in zip(range(2), prompts, strict=True):
         for logits, _ in seen:
@@ -180,17 +180,17 @@ def test_rule_gets_half_precision_as_float32():
         assert logits.dtype == np.float32
         return logits.argmax(axis=-1)
 
-    rows, _ = write(Decoder(half), [[4]], 3, rule=rule)
+    rows, _ = write(Decoder(half), [[4]], 3, sampler=rule)
     assert rows == [[4, 4, 4]]
 
 
 def test_rule_refuses_unequal_prompts(guessing):
     with pytest.raises(ValueError, match="equal length"):
-        write(guessing, [[1], [1, 2]], 5, rule=lambda logits, count: [0, 0])
+        write(guessing, [[1], [1, 2]], 5, sampler=lambda logits, count: [0, 0])
 
 
 def test_rule_that_writes_nothing_is_not_called(guessing):
-    rows, _ = write(guessing, [[1, 2]], 0, rule=lambda logits, count: 1 / 0)
+    rows, _ = write(guessing, [[1, 2]], 0, sampler=lambda logits, count: 1 / 0)
     assert rows == [[]]
 
 

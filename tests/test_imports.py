@@ -17,19 +17,19 @@ ANYTHING = None
 # Module -> what it may import: modules of textgen, other packages, and packages inside
 # functions only.
 ALLOWED = {
-    "corpus": (set(), {"numpy"}, set()),
+    "corpus": (set(), set(), set()),
     "vocabulary": (set(), {"numpy"}, set()),
     "datasets": ({"vocabulary"}, {"keras", "numpy"}, {"tensorflow"}),
-    "layers": ({"vocabulary"}, {"keras"}, set()),
+    "layers": (set(), {"keras"}, set()),
     "metrics": ({"vocabulary"}, {"keras"}, set()),
     "sampling": (set(), {"keras"}, set()),
     "generation": (
-        {"sampling", "vocabulary"},
+        {"sampling"},
         {"keras", "numpy"},
         {"tensorflow", "jax", "torch"},
     ),
     "model": (
-        {"datasets", "generation", "layers", "metrics", "sampling", "vocabulary"},
+        {"datasets", "generation", "layers", "metrics", "vocabulary"},
         {"keras", "numpy"},
         set(),
     ),

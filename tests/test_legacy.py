@@ -106,6 +106,7 @@ def write_adam(file, weights):
             "lr": 0.01,
             "beta_1": 0.8,
             "beta_2": 0.9,
+            "clipvalue": 5.0,
             "epsilon": 1e-8,
             "decay": 0,
         },
@@ -168,6 +169,7 @@ def test_optimizer_state(write, vocabulary):
     assert int(optimizer.iterations) == 77
     assert float(optimizer.learning_rate) == pytest.approx(0.01)
     assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == (0.8, 0.9, 1e-8)
+    assert optimizer.clipvalue == 5.0
     moments = [float(keras.ops.mean(each)) for each in optimizer.variables[2:]]
     assert moments[0::2] == [1, 2, 3, 4, 5]
     assert moments[1::2] == [6, 7, 8, 9, 10]
@@ -213,6 +215,10 @@ def store_outside(file):
     )
 
 
+def link_in_a_circle(file):
+    file["model_weights/dense_1/again"] = file["model_weights"]
+
+
 def cut_bias(file):
     del file["model_weights/dense_1/dense_1/bias:0"]
     file["model_weights/dense_1/dense_1/bias:0"] = np.zeros(SYMBOLS - 1, "float32")
@@ -230,12 +236,14 @@ DROPOUT = {"class_name": "Dropout", "config": {"name": "dropout_1", "rate": 0.5}
     ("options", "message"),
     [
         ({"extra": [LAMBDA]}, "class 'Lambda'"),
-        ({"extra": [DROPOUT, DROPOUT]}, "dropout must follow"),
+        ({"extra": [DROPOUT, DROPOUT]}, "must be a stack"),
         ({"recurrent": {**LSTM, "go_backwards": True}}, "go_backwards=True"),
         ({"recurrent": {**LSTM, "stateful": True}}, "stateful=True"),
         ({"recurrent": {**LSTM, "use_bias": False}}, "no bias"),
         ({"recurrent": {**LSTM, "activation": "selu"}}, "'selu'"),
         ({"kind": "GRU"}, "without reset_after"),
+        ({"recurrent": {"name": "lstm_1"}}, "damaged: KeyError"),
+        ({"edit": link_in_a_circle}, "damaged: RecursionError"),
         ({"edit": link_out}, "is a link"),
         ({"edit": store_outside}, "in another file"),
         ({"edit": cut_bias}, r"damaged: the weights of logits .*\(4,\).*\(5,\)"),
@@ -245,6 +253,17 @@ DROPOUT = {"class_name": "Dropout", "config": {"name": "dropout_1", "rate": 0.5}
 def test_refused(write, vocabulary, options, message):
     path, _ = write(**options)
     with pytest.raises(ValueError, match=message):
+        legacy.convert(path, vocabulary)
+
+
+def test_layers_that_do_not_form_a_chain(write, vocabulary):
+    def cut(file):
+        config = json.loads(file.attrs["model_config"])
+        config["config"]["layers"][-1]["inbound_nodes"] = [[["input_1", 0, 0, {}]]]
+        file.attrs["model_config"] = json.dumps(config)
+
+    path, _ = write(edit=cut)
+    with pytest.raises(ValueError, match="dense_1 does not follow"):
         legacy.convert(path, vocabulary)
 
 

@@ -6,6 +6,7 @@ a mistyped argument answer at once.
 
 import argparse
 import contextlib
+import math
 import os
 import random
 import re
@@ -201,6 +202,10 @@ def _train(arguments: argparse.Namespace) -> None:
     output = _output(arguments)
     if arguments.epochs < 1:
         raise ValueError(f"--epochs {arguments.epochs} must be at least 1.")
+    for name in ("learning_rate", "clip_value"):
+        if not 0 < getattr(arguments, name) < float("inf"):
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"{option} {getattr(arguments, name)} must be positive.")
     text = corpus.load_corpus(
         arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
     )
@@ -233,12 +238,13 @@ def _train(arguments: argparse.Namespace) -> None:
     if prompt is None:
         prompt = "" if arguments.lines else text.lstrip().split("\n")[0][:40]
     callbacks = [
+        keras.callbacks.TerminateOnNaN(),
         textgen.SampleText(
             prompt,
             arguments.temperatures,
             max_new_tokens=arguments.max_new_tokens,
             stop="\n" if arguments.lines else None,
-        )
+        ),
     ]
     if arguments.log:
         callbacks.append(keras.callbacks.CSVLogger(arguments.log))
@@ -247,13 +253,18 @@ def _train(arguments: argparse.Namespace) -> None:
         f"{len(train):,} batches an epoch, {model.count_params():,} weights"
     )
     try:
-        model.fit(
+        history = model.fit(
             train,
             epochs=arguments.epochs,
             validation_data=validation,
             callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() else 2,
         )
+        if not math.isfinite(history.history["loss"][-1]):
+            raise ValueError(
+                "The loss became infinite or NaN, and nothing was saved: use a smaller "
+                f"--learning-rate than {arguments.learning_rate}."
+            )
     except KeyboardInterrupt:
         print("\nStopped; saving what was learned.")
     model.save(output)
@@ -290,6 +301,8 @@ def _output(arguments: argparse.Namespace) -> Path:
         raise ValueError(f"The output {output} must end in .keras.")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {output.parent} to save into.")
+    if output.is_dir() or not os.access(output.parent, os.W_OK):
+        raise PermissionError(f"No file {output} can be written here.")
     if output.exists() and not arguments.overwrite:
         raise FileExistsError(f"{output} exists; give --overwrite, or another name.")
     return output
@@ -299,7 +312,7 @@ def _split(text: str, arguments: argparse.Namespace) -> tuple[str, str]:
     if not arguments.lines:
         return textgen.split(text, arguments.validation)
     # Lists of names are sorted: their end is no fair sample, so lines are drawn.
-    lines = [line for line in text.splitlines() if line]
+    lines = [line for line in text.split("\n") if line]
     random.Random(arguments.seed).shuffle(lines)
     train, validation = textgen.split(lines, arguments.validation)
     return "\n".join(train), "\n".join(validation)
@@ -320,8 +333,9 @@ def _dataset(
                 ids, vocabulary.ids["\n"], arguments.batch_size, seed=seed
             )
         if arguments.many_to_many:
-            # A short validation part should still make a batch.
-            rows = max(1, min(arguments.batch_size, len(ids) // (2 * length)))
+            rows = arguments.batch_size
+            if part == "validation":  # it may be short, and is still to make a batch
+                rows = max(1, min(rows, len(ids) // (2 * length)))
             return textgen.SequenceDataset(ids, length, rows, seed=seed)
         return textgen.WindowDataset(
             ids, length, arguments.sequence_stride, arguments.batch_size, seed=seed

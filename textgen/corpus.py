@@ -109,8 +109,8 @@ def load_corpus(
     A name of `textgen.CORPORA` is looked up in this order: a file of that path, the
     folder `TEXTGEN_DATA`, the package, the cache folder (`TEXTGEN_CACHE`, or
     `textgen` in `XDG_CACHE_HOME`, or `~/.cache/textgen`), and last its address,
-    from where it is downloaded into the cache folder. Except for a file of the
-    user's own, its SHA-256 is checked.
+    from where it is downloaded into the cache folder. A registered SHA-256 is checked,
+    but not that of a file given by its path.
 
     Args:
         name_or_path: str or path. A name of `textgen.CORPORA`, the path of a text
@@ -132,7 +132,7 @@ def load_corpus(
     Example:
 
     ```python
-    names = textgen.load_corpus("dinosaurs", lowercase=True).splitlines()
+    names = textgen.load_corpus("dinosaurs", lowercase=True).split()
     ```
     """
     name = os.fspath(name_or_path)
@@ -284,7 +284,7 @@ def _decode(data: bytes, encoding: str, source: str) -> str:
         ) from None
     except UnicodeDecodeError as error:
         marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        guess = "utf-16" if marked else "latin-1"
+        guess = "utf-16" if marked and "16" not in encoding else "latin-1"
         # Some codecs take a byte order mark off before they decode.
         offset = error.start + len(data) - len(error.object)
         raise ValueError(

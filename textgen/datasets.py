@@ -44,15 +44,19 @@ class Dataset(keras.utils.PyDataset):
         self.ids = _as_ids(ids)
         self.batch_size = batch_size
         self.seed = seed
-        self.num_examples = 0  # for subclasses to set, as is the next
-        self.sequence_length = 0
         self.epoch = 0
         self._epoch_is_next = True
+        self._fixed = False
 
     @property
     def largest_batch(self) -> int:
-        """Examples in the largest batch."""
-        return min(self.batch_size, self.num_examples)
+        """Examples in the largest batch, at most."""
+        return self.batch_size
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether each batch continues the one before, as a stateful model needs."""
+        return False
 
     def _check_index(self, index: int) -> None:
         if not 0 <= index < len(self):
@@ -76,15 +80,17 @@ class Dataset(keras.utils.PyDataset):
     @contextlib.contextmanager
     def first_epoch(self) -> Iterator[None]:
         """Reads the dataset in the order of epoch 0, without counting an epoch."""
-        before = self.epoch, self._epoch_is_next
-        self.set_epoch(0)
+        before = self.epoch
+        self.epoch, self._fixed = 0, True
         try:
             yield
         finally:
-            self.epoch, self._epoch_is_next = before
+            self.epoch, self._fixed = before, False
 
     def on_epoch_begin(self) -> None:
         """Called by Keras at the beginning of every epoch."""
+        if self._fixed:
+            return
         self.epoch = self.next_epoch
         self._epoch_is_next = False
 
@@ -227,6 +233,11 @@ class SequenceDataset(Dataset):
     def __len__(self) -> int:
         return self._batches
 
+    @property
+    def carries_state(self) -> bool:
+        """Whether each batch continues the one before."""
+        return self.sampling == "consecutive"
+
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         self._check_index(index)
         key = (self.seed, self.epoch)
@@ -346,6 +357,11 @@ class LineDataset(Dataset):
         x, y = rows[:, :-1], rows[:, 1:]
         # The end is a target only.
         return np.where(x == self.end_of_line, NO_SYMBOL, x), y
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether the state at the end of a line is one to go on from."""
+        return self.stateful
 
     @property
     def largest_batch(self) -> int:

@@ -2,7 +2,8 @@
 
 It knows no network: a model hands it `step(ids, carry) -> (logits, carry)`, with ids of
 shape `(N,)`, and the carry it starts from. Everything of a chunk of symbols happens
-inside one compiled loop, the prompt included, so no Python runs between two symbols.
+inside one compiled loop, the prompt included, so no Python runs between two symbols
+(but for a sampler of the user's own, which is Python).
 
 Names of dimensions: N rows (texts written at once), C symbols in a chunk, V symbols of
 the vocabulary.
@@ -18,7 +19,7 @@ from keras import ops
 from textgen import sampling
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
-Rule = Callable[[np.ndarray, int], np.ndarray]
+Sampler = Callable[[np.ndarray, int], np.ndarray]
 
 _FREE = -2  # where the prompt does not say which id comes next
 _FIRST_CHUNK, _CHUNK = 16, 128  # symbols; small at first, to show something at once
@@ -44,8 +45,8 @@ class Decoder:
         carry: list,
         max_new_tokens: int,
         temperature: float,
-        uniforms: Sequence[np.random.Generator],
-        rule: Rule | None = None,
+        generators: Sequence[np.random.Generator],
+        sampler: Sampler | None = None,
     ) -> Iterator[np.ndarray]:
         """Yields new ids, as soon as a chunk of them is there.
 
@@ -55,8 +56,8 @@ class Decoder:
             carry: The carry that the first ids of the prompts are fed with.
             max_new_tokens: int. Ids to write after each prompt.
             temperature: float, at least 0.
-            uniforms: N random generators, each drawing the choices of one row.
-            rule: Callable or `None`. Chooses the next ids instead of sampling: takes
+            generators: N random generators, each drawing the choices of one row.
+            sampler: Callable or `None`. Chooses the next ids instead of sampling: takes
                 the logits, a float array of shape `(N, V)`, and the number of ids
                 written so far; returns N ids. It runs in Python, between two steps.
                 Only for prompts of one length.
@@ -70,8 +71,8 @@ class Decoder:
         forced = np.full((len(prompts), longest + max_new_tokens), _FREE, np.int32)
         for index, prompt in enumerate(prompts):
             forced[index, : len(prompt)] = prompt
-        if rule is not None:
-            yield from self._stream_by_rule(forced, longest, carry, rule)
+        if sampler is not None:
+            yield from self._stream_by_sampler(forced, longest, carry, sampler)
             return
         # Beyond this, all that can be drawn is equally probable.
         temperatures = np.full(len(prompts), min(temperature, 1e30), np.float32)
@@ -86,7 +87,7 @@ class Decoder:
             given = np.full((len(prompts), _CHUNK), _FREE, np.int32)
             given[:, :count] = forced[:, position : position + count]
             drawn = np.zeros((len(prompts), _CHUNK), np.float32)
-            for row, generator in enumerate(uniforms):
+            for row, generator in enumerate(generators):
                 free = np.flatnonzero(given[row, :count] == _FREE)
                 drawn[row, free] = generator.random(len(free), np.float32)
             written, ids, carry = self._chunk(
@@ -100,11 +101,11 @@ class Decoder:
             if not reading:
                 size = min(2 * size, _CHUNK)
 
-    def _stream_by_rule(
-        self, forced: np.ndarray, longest: int, carry: list, rule: Rule
+    def _stream_by_sampler(
+        self, forced: np.ndarray, longest: int, carry: list, sampler: Sampler
     ) -> Iterator[np.ndarray]:
         if (forced[:, :longest] == _FREE).any():
-            raise ValueError("A rule of one's own needs prompts of equal length.")
+            raise ValueError("A sampler of one's own needs prompts of equal length.")
         ids = forced[:, 0]
         for position in range(1, forced.shape[1]):
             logits, carry = self._step(ids, carry)
@@ -112,7 +113,7 @@ class Decoder:
                 ids = forced[:, position]
                 continue
             array = ops.convert_to_numpy(sampling.at_least_float32(logits))
-            ids = np.asarray(rule(array, position - longest), np.int32)
+            ids = np.asarray(sampler(array, position - longest), np.int32)
             yield ids[:, np.newaxis]
 
 

@@ -82,6 +82,7 @@ class CarriedStates(keras.layers.Layer):
     def __init__(self, sizes: list[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sizes = sizes
+        self.built = True  # it has no call, and makes its weights on demand
         self._sets: dict[str, list] = {}
 
     def prepare(self, purpose: str, batch_size: int) -> bool:

@@ -4,8 +4,10 @@
 them in silence: what Keras 2 called `hard_sigmoid` has another slope today.
 """
 
+import itertools
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -60,20 +62,27 @@ def convert(path: str | os.PathLike[str], vocabulary: Vocabulary) -> LanguageMod
         raise FileNotFoundError(f"There is no model file {path}.")
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is not an HDF5 file (.h5), or it is damaged.")
-    with h5py.File(path, "r") as file:
-        _refuse_external(file, path)
-        layers = _layers(file, path)
-        model = _make_model(layers, vocabulary, path)
-        _warn_of_dropped(layers, path)
-        weights = [
-            _read(file["model_weights"][layer["config"]["name"]])
-            for layer in layers
-            if layer["class_name"] in (*_CELLS, "Dense")
-        ]
-        targets = [*model.recurrent_layers, model.output_layer]
-        for target, values in zip(targets, weights, strict=True):
-            _set_weights(target, values, path)
-        _restore_optimizer(model, file, path)
+    try:
+        with h5py.File(path, "r") as file:
+            _refuse_external(file, path)
+            return _convert(file, vocabulary, path)
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}.") from error
+
+
+def _convert(file: h5py.File, vocabulary: Vocabulary, path: Path) -> LanguageModel:
+    layers = _layers(file, path)
+    model = _make_model(layers, vocabulary, path)
+    _warn_of_dropped(layers, path)
+    weights = [
+        _read(file["model_weights"][layer["config"]["name"]])
+        for layer in layers
+        if layer["class_name"] in (*_CELLS, "Dense")
+    ]
+    targets = [*model.recurrent_layers, model.output_layer]
+    for target, values in zip(targets, weights, strict=True):
+        _set_weights(target, values, path)
+    _restore_optimizer(model, file, path)
     return model
 
 
@@ -114,7 +123,7 @@ def _warn_of_dropped(layers: list[dict], path: Path) -> None:
     if keys:
         warnings.warn(
             f"{path}: dropped {', '.join(sorted(keys))}, which Keras 3 does not have.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -124,6 +133,23 @@ def _make_model(
     def refuse(reason: str) -> None:
         raise ValueError(f"{path} is refused: {reason}.")
 
+    # One letter a layer: what follows what, in a single chain.
+    order = "".join(
+        "R" if layer["class_name"] in _CELLS else layer["class_name"][:2]
+        for layer in layers
+    )
+    if not re.fullmatch("(In)?(R+|(RDr)+)De(Ac)?", order):
+        names = ", ".join(layer["class_name"] for layer in layers)
+        refuse(
+            "it must be a stack of recurrent layers, with dropout after each or none, "
+            f"and a dense softmax layer, and is: {names}"
+        )
+    for before, layer in itertools.pairwise(layers):
+        nodes = layer.get("inbound_nodes")  # a Sequential model has none
+        if nodes is not None and [node[0] for node in nodes[0]] != [
+            before["config"]["name"]
+        ]:
+            refuse(f"{layer['config']['name']} does not follow the layer before alone")
     kinds = [layer["class_name"] for layer in layers if layer["class_name"] in _CELLS]
     recurrent = [layer["config"] for layer in layers if layer["class_name"] in _CELLS]
     dense = [layer["config"] for layer in layers if layer["class_name"] == "Dense"]
@@ -138,10 +164,12 @@ def _make_model(
     ]
     if len(set(kinds)) != 1:
         refuse(f"it must have recurrent layers of one kind, and has {kinds}")
-    if len(dense) != 1 or softmax != ["softmax"]:
-        refuse("it must end in one dense layer with softmax")
-    if len(set(rates)) > 1 or len(rates) not in (0, len(recurrent)):
-        refuse(f"dropout must follow every recurrent layer alike, and is {rates}")
+    if softmax != ["softmax"]:
+        refuse(f"its activations at the end are {softmax}, not one softmax")
+    if len(set(rates)) > 1:
+        refuse(f"dropout must be the same after every recurrent layer, and is {rates}")
+    if not all(each["return_sequences"] for each in recurrent[:-1]):
+        refuse("a recurrent layer before the last has return_sequences=False")
     if dense[0]["units"] != len(vocabulary):
         raise ValueError(
             f"{path} predicts {dense[0]['units']} symbols, and the vocabulary has "
@@ -204,13 +232,20 @@ def _restore_optimizer(model: LanguageModel, file: h5py.File, path: Path) -> Non
     """Compiles the model with the Adam of the file: iterations and both moments."""
     if "training_config" not in file.attrs or "optimizer_weights" not in file:
         return
-    training = json.loads(file.attrs["training_config"])["optimizer_config"]
-    config = training["config"]
-    if training["class_name"] != "Adam" or config.get("amsgrad") or config.get("decay"):
+    training = json.loads(file.attrs["training_config"])
+    name = training["optimizer_config"]["class_name"]
+    config = training["optimizer_config"]["config"]
+    loss = training.get("loss", "categorical_crossentropy")
+    if (
+        name != "Adam"
+        or config.get("amsgrad")
+        or config.get("decay")
+        or loss not in ("categorical_crossentropy", "sparse_categorical_crossentropy")
+    ):
         warnings.warn(
-            f"{path}: its optimizer, {training['class_name']} with {config}, is left "
-            "behind; compile the model with another.",
-            stacklevel=3,
+            f"{path}: its optimizer, {name} with {config}, for the loss {loss}, is "
+            "left behind; compile the model with another.",
+            stacklevel=4,
         )
         return
     optimizer = keras.optimizers.Adam(
@@ -218,9 +253,10 @@ def _restore_optimizer(model: LanguageModel, file: h5py.File, path: Path) -> Non
         beta_1=config["beta_1"],
         beta_2=config["beta_2"],
         epsilon=config["epsilon"],
+        clipvalue=config.get("clipvalue"),
+        clipnorm=config.get("clipnorm"),
     )
     model.compile(optimizer)
-    optimizer.build(model.trainable_variables)
     iterations, *moments = _read(file["optimizer_weights"])
     count = len(model.trainable_variables)
     # Keras 2 has all first moments and then all second ones; Keras 3, pair by pair.

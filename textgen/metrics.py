@@ -85,6 +85,23 @@ class _MeanNats(keras.metrics.Metric):
 
 
 @keras.saving.register_keras_serializable(package="textgen")
+class MeanCrossEntropy(_MeanNats):
+    """Mean cross-entropy in nats a target, over all targets.
+
+    Args:
+        name: str. Defaults to `"cross_entropy"`.
+        dtype: Dtype of the computation. Defaults to `keras.config.floatx()`.
+    """
+
+    def __init__(self, name: str = "cross_entropy", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+    def result(self) -> Any:
+        """Returns the nats a target over the batches so far."""
+        return self._mean()
+
+
+@keras.saving.register_keras_serializable(package="textgen")
 class Perplexity(_MeanNats):
     """Perplexity: exp of the mean cross-entropy in nats, over all targets.
 

@@ -5,6 +5,7 @@ units of a layer.
 """
 
 import contextlib
+import inspect
 import operator
 import os
 import zipfile
@@ -26,6 +27,9 @@ CELLS = {
     "gru": keras.layers.GRU,
     "lstm": keras.layers.LSTM,
 }
+
+# Names by which users of Keras ask for the one loss of a language model.
+_CROSS_ENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
 
 
 @keras.saving.register_keras_serializable(package="textgen")
@@ -187,7 +191,7 @@ class LanguageModel(keras.Model):
         self.sequence_length = sequence_length
 
         # === State ===
-        self._purpose: str | None = None  # whose carried states a call uses
+        self._purpose: str | None = None  # "training", "evaluation": what `fit` does
         self._decoder: generation.Decoder | None = None
         self.build((None, None))
 
@@ -207,7 +211,10 @@ class LanguageModel(keras.Model):
         """Returns logits, `(N, V)` or `(N, T, V)`, from ids or one-hot."""
         rows = ops.shape(inputs)[0]
         states: list = [None] * len(self.recurrent_layers)
+        carrying = self.stateful and self._purpose is not None
         if self._purpose is not None:
+            self._check_batch(*inputs.shape[:2])
+        if carrying:
             states = self._by_layer(self.carried_states.read(self._purpose, rows))
         x = self.input_layer(inputs)
         for index, layer in enumerate(self.recurrent_layers):
@@ -220,7 +227,7 @@ class LanguageModel(keras.Model):
                 x = self.norm_layers[index](x)
             if self.dropout_layers:
                 x = self.dropout_layers[index](x, training=training)
-        if self._purpose is not None:
+        if carrying:
             self.carried_states.write(self._purpose, keras.tree.flatten(states))
         return self.output_layer(x)
 
@@ -247,13 +254,16 @@ class LanguageModel(keras.Model):
 
         Args:
             optimizer: Name or instance; clip gradients with its arguments `clipvalue`,
-                `clipnorm` or `global_clipnorm`. Defaults to `"adam"`.
+                `clipnorm` or `global_clipnorm`. An instance has a learning rate of the
+                precision of `keras.config.floatx()` when it was made. Defaults to
+                `"adam"`.
             loss: `None` for the cross-entropy, with targets as ids or one-hot by
                 their rank. `"categorical_crossentropy"` and
                 `"sparse_categorical_crossentropy"` mean the same here. Other losses
                 get logits. Defaults to `None`.
             loss_weights: As in Keras.
-            metrics: As in Keras; `textgen.Perplexity()`, for example.
+            metrics: As in Keras; `textgen.Perplexity()`, for example. The names that
+                mean cross-entropy mean it from logits here too.
             weighted_metrics: As in Keras.
             run_eagerly: As in Keras.
             steps_per_execution: As in Keras.
@@ -264,28 +274,26 @@ class LanguageModel(keras.Model):
             ValueError: The loss expects probabilities, and the model returns logits.
         """
         # The loss that `fit` reports is a mean of this precision.
-        floatx = keras.config.floatx()
-        try:
-            keras.config.set_floatx(self.variable_dtype)
+        with _floatx(self.variable_dtype):
             super().compile(
                 optimizer=optimizer,
                 loss=_loss_on_logits(loss, self.variable_dtype),
                 loss_weights=loss_weights,
-                metrics=metrics,
+                metrics=_metrics_on_logits(metrics, self.variable_dtype),
                 weighted_metrics=weighted_metrics,
                 run_eagerly=run_eagerly,
                 steps_per_execution=steps_per_execution,
                 jit_compile=jit_compile,
                 auto_scale_loss=auto_scale_loss,
             )
-        finally:
-            keras.config.set_floatx(floatx)
         # Made at once, its variables are there to be loaded.
         self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict) -> None:
         """Compiles as the saved model was."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        with _floatx(self.variable_dtype):  # the learning rate, for one
+            config = keras.saving.deserialize_keras_object(config)
+        self.compile(**config)
 
     def fit(
         self,
@@ -309,23 +317,26 @@ class LanguageModel(keras.Model):
                 `sequence_length`, or a batch of a stateful model is larger than its
                 `batch_size`.
         """
+        # Each batch is checked as it comes; this comes before a progress bar.
         rows, steps = _first_batch_shape(x, batch_size)
-        if not self.return_sequences and steps not in (None, self.sequence_length):
-            raise ValueError(
-                f"The windows are {steps} steps long, and this many-to-one model has "
-                f"sequence_length={self.sequence_length}. Make both equal."
-            )
-        if self.stateful and rows is not None and rows > self.batch_size:
-            raise ValueError(
-                f"A batch has {rows} rows, and this stateful model was made with "
-                f"batch_size={self.batch_size}. Make both equal."
-            )
+        self._check_batch(rows, steps)
+        for data in (x, validation_data):
+            if self.stateful and isinstance(data, Dataset) and not data.carries_state:
+                raise ValueError(
+                    "A stateful model needs batches that continue each other: use "
+                    "SequenceDataset(..., sampling='consecutive') or "
+                    "LineDataset(..., stateful=True)."
+                )
         if self.stateful and isinstance(validation_data, Dataset):
             # A tf.data.Dataset, which it becomes below, would not tell its rows.
             self._prepare_evaluation(validation_data, None)
         if self.stateful or isinstance(x, Dataset):
             shuffle = False
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
+        epoch_begin = _EpochBegin(x, kwargs.get("initial_epoch", 0))
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            epoch_begin.set_model(self)
+            callbacks.append(epoch_begin)
+        else:
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
             if verbose != 0 and not any(
                 isinstance(callback, keras.callbacks.ProgbarLogger)
@@ -333,8 +344,7 @@ class LanguageModel(keras.Model):
             ):
                 # First in the list, the bar is complete before a callback prints.
                 callbacks.insert(0, keras.callbacks.ProgbarLogger())
-            initial_epoch = kwargs.get("initial_epoch", 0)
-            callbacks.insert(0, _EpochBegin(x, initial_epoch))
+            callbacks.insert(0, epoch_begin)
         return super().fit(
             x=as_keras_input(x),
             y=y,
@@ -349,7 +359,16 @@ class LanguageModel(keras.Model):
         )
 
     def evaluate(
-        self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """Returns loss and metrics; arguments and result as in `keras.Model.evaluate`.
 
@@ -361,7 +380,30 @@ class LanguageModel(keras.Model):
             self._prepare_evaluation(x, batch_size)
         with x.first_epoch() if isinstance(x, Dataset) else contextlib.nullcontext():
             return super().evaluate(
-                x=as_keras_input(x), y=y, batch_size=batch_size, **kwargs
+                x=as_keras_input(x),
+                y=y,
+                batch_size=batch_size,
+                verbose=verbose,
+                sample_weight=sample_weight,
+                steps=steps,
+                callbacks=callbacks,
+                return_dict=return_dict,
+                **kwargs,
+            )
+
+    def _check_batch(self, rows: int | None, steps: int | None) -> None:
+        """Raises if a batch does not fit; `None` is a size that is not known yet."""
+        if not self.return_sequences and steps not in (None, self.sequence_length):
+            raise ValueError(
+                f"The windows are {steps} steps long, and this many-to-one model has "
+                f"sequence_length={self.sequence_length}. Make both equal."
+            )
+        if not self.stateful or self._purpose == "evaluation":
+            return
+        if rows is not None and rows > (self.batch_size or 0):
+            raise ValueError(
+                f"A batch has {rows} rows, and this stateful model was made with "
+                f"batch_size={self.batch_size}. Make both equal."
             )
 
     def _prepare_evaluation(self, x: Any, batch_size: int | None) -> None:
@@ -386,7 +428,7 @@ class LanguageModel(keras.Model):
 
     @contextlib.contextmanager
     def _carrying(self, purpose: str) -> Iterator[None]:
-        self._purpose = purpose if self.stateful else None
+        self._purpose = purpose
         try:
             yield
         finally:
@@ -412,7 +454,7 @@ class LanguageModel(keras.Model):
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
         unknown: str | None = None,
-        sampler: generation.Rule | None = None,
+        sampler: generation.Sampler | None = None,
     ) -> Any:
         """Writes text.
 
@@ -427,7 +469,9 @@ class LanguageModel(keras.Model):
             stop: str, list of str or `None`. Writing ends before the first of these
                 in the new text. Defaults to `None`.
             seed: int or `None`. The same seed gives the same text, whatever else is
-                written beside it. Defaults to `None`, another text each time.
+                written beside it (but for rounding, which in batches of different size
+                can differ in the last digit). Defaults to `None`, another text each
+                time.
             unknown: str or `None`. What becomes of prompt symbols that the vocabulary
                 lacks in every case, upper and lower; see `Vocabulary.encode`.
             sampler: Callable or `None`. A rule of one's own in place of sampling: takes
@@ -476,7 +520,7 @@ class LanguageModel(keras.Model):
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
         unknown: str | None = None,
-        sampler: generation.Rule | None = None,
+        sampler: generation.Sampler | None = None,
     ) -> Iterator[str]:
         """Writes text, and hands it over as it is made.
 
@@ -514,7 +558,7 @@ class LanguageModel(keras.Model):
         temperature: float,
         seed: int | None,
         unknown: str | None,
-        rule: generation.Rule | None,
+        sampler: generation.Sampler | None,
     ) -> Iterator[list[str]]:
         """Checks the arguments at once; returns an iterator over new text, by row."""
         if max_new_tokens < 0:
@@ -541,7 +585,7 @@ class LanguageModel(keras.Model):
             max_new_tokens,
             temperature,
             [np.random.default_rng([entropy, stream]) for stream in streams],
-            rule,
+            sampler,
         )
         decode = self.vocabulary.decode
         return ([decode(row[row >= 0]) for row in chunk] for chunk in chunks)
@@ -704,7 +748,7 @@ def load(path: str | os.PathLike[str]) -> LanguageModel:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no model file {path}.")
-    if not zipfile.is_zipfile(path) and not path.is_dir():
+    if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not a .keras file, or it is damaged.")
     try:
         model = keras.saving.load_model(path)
@@ -754,6 +798,8 @@ def _check_arguments(arguments: dict) -> None:
     check(isinstance(vocabulary, Vocabulary), "vocabulary", "a textgen.Vocabulary")
     check(arguments["cell"] in CELLS, "cell", f"one of {', '.join(CELLS)}")
     check(units and min(units) > 0, "units", "one or more positive integers")
+    for name in ("activation", "recurrent_activation"):
+        check(isinstance(arguments[name], str), name, "a name, such as 'tanh'")
     for name in ("dropout", "recurrent_dropout"):
         check(0 <= arguments[name] < 1, name, "at least 0 and less than 1")
     check(embedding is None or embedding > 0, "embedding", "positive, or None")
@@ -787,32 +833,61 @@ def _activation(name: str) -> Any:
 
 def _loss_on_logits(loss: Any, dtype: str) -> Any:
     """Returns the loss to compile with: cross-entropy from logits, or the user's."""
-    names = ("categorical_crossentropy", "sparse_categorical_crossentropy")
-    if loss is None or loss in names or getattr(loss, "__name__", None) in names:
+    if isinstance(loss, list | tuple) and len(loss) == 1:
+        [loss] = loss
+    if loss is None or loss in _CROSS_ENTROPIES:
+        return metrics.CrossEntropy(dtype=dtype)
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if name in _CROSS_ENTROPIES:
         return metrics.CrossEntropy(dtype=dtype)
     if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    if isinstance(loss, keras.losses.Loss) and not loss.get_config().get(
-        "from_logits", True
-    ):
+        loss, name = keras.losses.get(loss), loss
+    if isinstance(loss, keras.losses.Loss):
+        from_logits = loss.get_config().get("from_logits", True)
+    else:
+        from_logits = "from_logits" not in inspect.signature(loss).parameters
+    if not from_logits:
         raise ValueError(
-            f"loss={type(loss).__name__} expects probabilities, and a LanguageModel "
-            "returns logits. Leave loss out, or pass from_logits=True."
+            f"loss={name} expects probabilities, and a LanguageModel returns logits. "
+            "Leave loss out, or pass from_logits=True."
         )
     return loss
+
+
+def _metrics_on_logits(given: Any, dtype: str) -> Any:
+    """Replaces the names of cross-entropies among the metrics of a user."""
+    if not isinstance(given, list | tuple):
+        return given
+    return [
+        metrics.MeanCrossEntropy(name=each, dtype=dtype)
+        if isinstance(each, str) and each in (*_CROSS_ENTROPIES, "crossentropy", "ce")
+        else each
+        for each in given
+    ]
+
+
+@contextlib.contextmanager
+def _floatx(dtype: str) -> Iterator[None]:
+    """Lets Keras make what it makes without a dtype of its own in this one."""
+    before = keras.config.floatx()
+    try:
+        keras.config.set_floatx(dtype)
+        yield
+    finally:
+        keras.config.set_floatx(before)
 
 
 def _first_batch_shape(x: Any, batch_size: int | None) -> tuple:
     """Rows and steps of the batches of a `fit` input; `None` where not known."""
     if isinstance(x, Dataset):
-        return x.largest_batch, x.sequence_length
+        return x.largest_batch, getattr(x, "sequence_length", None)
     if isinstance(x, keras.utils.PyDataset):
         batch = x[0]
         return tuple(np.shape(batch[0] if isinstance(batch, tuple) else batch))[:2]
     if hasattr(x, "element_spec"):  # tf.data
-        spec = x.element_spec
-        shape = (spec[0] if isinstance(spec, tuple) else spec).shape
-        return (shape[0], shape[1]) if shape.rank else (None, None)
+        batch = next(iter(x))
+        shape = (batch[0] if isinstance(batch, tuple) else batch).shape
+        return tuple(shape)[:2] if len(shape) > 1 else (None, None)
     shape = (*getattr(x, "shape", ()), None, None)
     return (None if shape[0] is None else min(batch_size or 32, shape[0])), shape[1]
 

@@ -5,6 +5,7 @@ import functools
 import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -13,9 +14,6 @@ NO_SYMBOL = -1  # a zero input vector, a target left out, no text
 
 LEVELS = ("character", "word")
 
-# Every character of a text belongs to exactly one match: a word with its inner
-# apostrophes, or any single character. So joining the matches restores the text.
-_WORD = re.compile(r"\w+(?:['’]\w+)*|.", re.DOTALL)
 
 # Texts are handled in pieces of this many symbols, so that the working memory does
 # not grow with the text.
@@ -26,9 +24,9 @@ class Vocabulary:
     """The symbols of a text, and their ids: 0, 1, 2, … in sorted order.
 
     A symbol is one Unicode code point at character level. At word level it is a
-    word (a run of letters, digits and underscores, with apostrophes inside), or any
-    single other character: every space, newline and comma is a symbol of its own,
-    so decoding restores the text exactly at both levels.
+    word (a run of letters, their combining marks, digits and underscores, with
+    apostrophes inside), or any single other character: every space, newline and
+    comma is a symbol of its own, so decoding restores the text exactly at both levels.
 
     The id -1 means "no symbol" everywhere in textgen: its one-hot row is zero and it
     decodes to nothing.
@@ -62,7 +60,11 @@ class Vocabulary:
         if level not in LEVELS:
             raise ValueError(f"level={level!r} must be one of {', '.join(LEVELS)}.")
         self.level = level
-        self.symbols: tuple[str, ...] = tuple(sorted(set(symbols)))
+        symbols = set(symbols)
+        for symbol in symbols:
+            if not isinstance(symbol, str):
+                raise ValueError(f"The symbol {symbol!r} must be a str.")
+        self.symbols: tuple[str, ...] = tuple(sorted(symbols))
         if not self.symbols:
             raise ValueError(
                 "A vocabulary needs at least one symbol; this one has none."
@@ -141,7 +143,7 @@ class Vocabulary:
 
     def tokens(self, text: str) -> Iterable[str]:
         """Cuts a text into the symbols of this level; joined, they are the text."""
-        return text if self.level == "character" else _WORD.findall(text)
+        return text if self.level == "character" else _word_pattern().findall(text)
 
     def encode(
         self, text: str, unknown: str | None = None, match_case: bool = True
@@ -305,6 +307,24 @@ class Vocabulary:
         return -1 if unknown == "skip" else self.ids[unknown]
 
 
+@functools.cache
+def _word_pattern() -> re.Pattern[str]:
+    """Matches one symbol of word level.
+
+    Every character of a text belongs to exactly one match, a word or any single
+    character, so joining the matches restores the text.
+    """
+    # Python's \w lacks the marks that, in many scripts, stand within a word, and the
+    # joiners. All are below U+20000, but for the variation selectors.
+    marks = "".join(
+        chr(code)
+        for code in (*range(0x20000), *range(0xE0100, 0xE01F0))
+        if unicodedata.category(chr(code)).startswith("M")
+    )
+    letter = rf"[\w{re.escape(marks)}\u200c\u200d]"
+    return re.compile(rf"\w{letter}*(?:['’]{letter}+)*|.", re.DOTALL)
+
+
 def _code_points(text: str) -> np.ndarray:
     """The code points of a text, lone surrogates included, as uint32."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -314,5 +334,5 @@ def _pieces(text: str, level: str) -> Iterator[str] | Iterator[list[str]]:
     """The symbols of a text, some at a time: strings, or lists of words."""
     if level == "character":
         return (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
-    words = (match.group() for match in _WORD.finditer(text))
+    words = (match.group() for match in _word_pattern().finditer(text))
     return iter(lambda: list(itertools.islice(words, _PIECE)), [])

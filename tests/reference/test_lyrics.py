@@ -98,7 +98,7 @@ def test_recipe_reads_a_zip_file(tmp_path):
 
 @pytest.mark.slow
 def test_tang_poems(corpus_text, tmp_path):
-    """The bars for 250 epochs, after 50 of them; docs/reproduction.md has the rest."""
+    """50 of the 250 epochs of docs/reproduction.md, which go far enough already."""
     corpus_text("tang-poems")
     printed = run_recipe(tmp_path, "tang-poems", "--epochs", "50")
     assert "10,000 characters, 1,739 symbols" in printed
