@@ -226,7 +226,7 @@ def test_interrupted_training_is_saved(tmp_path):
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert "Stopped; saving what was learned." in printed
+    assert "Stopping; what was learned will be saved." in printed
     assert int(textgen.load("a.keras").optimizer.iterations) > 0
 
 

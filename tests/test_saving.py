@@ -168,7 +168,9 @@ def arrays(file):
 def assert_all_equal(left, right):
     assert len(left) == len(right)
     for one, other in zip(left, right, strict=True):
-        assert one.dtype == other.dtype
+        # A reloaded optimizer has a learning rate of the precision of its model, also
+        # where it was made with another; the value is the same.
+        assert one.dtype == other.dtype or one.ndim == 0
         np.testing.assert_array_equal(one, other)
 
 

@@ -11,6 +11,7 @@ import os
 import random
 import re
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -252,7 +253,7 @@ def _train(arguments: argparse.Namespace) -> None:
         f"{len(text):,} characters, {len(vocabulary):,} symbols, "
         f"{len(train):,} batches an epoch, {model.count_params():,} weights"
     )
-    try:
+    with _interruptible(model):
         history = model.fit(
             train,
             epochs=arguments.epochs,
@@ -260,19 +261,37 @@ def _train(arguments: argparse.Namespace) -> None:
             callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() else 2,
         )
-        if not math.isfinite(history.history["loss"][-1]):
-            raise ValueError(
-                "The loss became infinite or NaN, and nothing was saved: use a smaller "
-                f"--learning-rate than {arguments.learning_rate}."
-            )
-    except KeyboardInterrupt:
-        print("\nStopped; saving what was learned.")
+    if not all(map(math.isfinite, history.history.get("loss", []))):
+        raise ValueError(
+            "The loss became infinite or NaN, and nothing was saved: use a smaller "
+            f"--learning-rate than {arguments.learning_rate}."
+        )
     model.save(output)
     more = ["textgen", "generate", str(output)]
     more += (
         ["--count", "10", "--stop", r"\n"] if arguments.lines else ["--prompt", prompt]
     )
     print(f"Saved {output}. To write with it:\n  {shlex.join(more)}")
+
+
+@contextlib.contextmanager
+def _interruptible(model: Any) -> Iterator[None]:
+    """Lets Ctrl-C end a training after its step, with the model whole.
+
+    A KeyboardInterrupt could be raised, and lost, anywhere in Keras or TensorFlow. A
+    second Ctrl-C raises it all the same.
+    """
+
+    def stop(*_: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        model.stop_training = True
+        print("\nStopping; what was learned will be saved.", flush=True)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
