@@ -73,7 +73,7 @@ train, validation = (
 )
 print(f"{train.num_examples:,} windows, {len(vocabulary)} symbols")
 # A resumed training goes on with the epochs after those that are done.
-done = int(model.optimizer.iterations) // len(train)
+done = round(int(model.optimizer.iterations) / len(train))
 model.fit(
     train,
     initial_epoch=done,

@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 import textgen
 
 RECIPES = pathlib.Path(__file__).parent.parent / "recipes"
@@ -49,3 +51,21 @@ def test_dinosaurs(tmp_path):
         "dinosaurs.keras",
         "dinosaurs.csv",
     }
+
+
+@pytest.mark.slow
+def test_shakespeare(tmp_path, corpus_text):
+    corpus_text("shakespeare")
+    printed = run_recipe("shakespeare", tmp_path, "--epochs", "1")
+    assert "38 symbols" in printed
+    assert "\nForsooth this maketh no sense " in printed
+    resume = ["--epochs", "1", "--all", "--resume", "shakespeare.keras"]
+    printed = run_recipe("shakespeare", tmp_path, *resume)
+    assert "31,412 windows" in printed
+    assert "Epoch 2/2" in printed
+    losses = curve(tmp_path / "shakespeare.csv")
+    assert len(losses) == 2
+    assert losses[1] < losses[0] < 3.3
+    batches = 221 + 246
+    model = textgen.load(tmp_path / "shakespeare.keras")
+    assert int(model.optimizer.iterations) == batches

@@ -335,7 +335,7 @@ class LanguageModel(keras.Model):
         epoch_begin = _EpochBegin(x, kwargs.get("initial_epoch", 0))
         if isinstance(callbacks, keras.callbacks.CallbackList):
             epoch_begin.set_model(self)
-            callbacks.append(epoch_begin)
+            callbacks.callbacks.insert(0, epoch_begin)
         else:
             callbacks = keras.tree.flatten(callbacks) if callbacks else []
             if verbose != 0 and not any(
