@@ -128,6 +128,31 @@ def test_latin_1_file(capsys):
     assert textgen.load("a.keras").vocabulary.symbols == ("\n", " ", "é", "ü")
 
 
+def test_lines_are_whole_and_share_batches(capsys):
+    lines = ["a long line that is never cut " + digit for digit in "0123456789"]
+    pathlib.Path("lines.txt").write_text("\n".join(lines * 2))
+    options = ["--lines", "--batch-size", 6, "--units", 32, "--epochs", 40]
+    options += ["--learning-rate", 0.02, "--validation", 0.1, "--max-new-tokens", 0]
+    assert run("train", "lines.txt", "-o", "a.keras", *options) == 0
+    assert "3 batches an epoch" in capsys.readouterr().out
+    assert run("generate", "a.keras", "--stop", "\\n", "--temperature", 0) == 0
+    assert capsys.readouterr().out.rstrip("\n") in lines
+
+
+def test_word_level_is_not_cut_within_a_word(capsys):
+    # Every word stands once, so that half of one would be unknown.
+    words = " ".join(
+        f"{letter}{number}word" for number, letter in enumerate("abcdefghij" * 9)
+    )
+    pathlib.Path("words.txt").write_text(words)
+    for share in (0.2, 0.21, 0.22, 0.23):
+        options = ["--level", "word", "--sequence-length", 4, "--validation", share]
+        code = run(
+            "train", "words.txt", "-o", "a.keras", "--overwrite", *options, *TRAIN
+        )
+        assert code == 0, capsys.readouterr().err
+
+
 def test_several_texts_and_stop(model_file, capsys):
     code = run("generate", model_file, "--count", 3, "--stop", "\\n", "q", "--seed", 1)
     texts = textgen.load(model_file).generate(
@@ -163,6 +188,8 @@ BAD = {
     "learning rate": ["train", "text.txt", "--learning-rate", "nan"],
     "clipping": ["train", "text.txt", "--clip-value", "0"],
     "output is a folder": ["train", "text.txt", "-o", "dir.keras", "--overwrite"],
+    "log exists": ["train", "text.txt", "--log", "text.txt"],
+    "old file": ["generate", "old.h5"],
     "no number": ["train", "text.txt", "--dropout", "much"],
     "log folder": ["train", "text.txt", "--log", "nope/a.csv"],
     "both kinds": ["train", "text.txt", "--lines", "--many-to-many"],
@@ -182,6 +209,7 @@ def test_bad_input_is_one_line(arguments, model_file, capsys):
     pathlib.Path("there.keras").write_text("precious")
     pathlib.Path("line.txt").write_text("one line " * 50)
     pathlib.Path("dir.keras").mkdir()
+    pathlib.Path("old.h5").write_text("old")
     before = set(pathlib.Path().iterdir())
     arguments = [str(model_file) if each == "MODEL" else each for each in arguments]
     assert run(*arguments) == 2

@@ -94,6 +94,35 @@ def test_metric_that_means_cross_entropy_is_the_loss(name, one_hot):
     assert logs[name] == pytest.approx(logs["loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["ids", "one-hot", "padded lines"])
+def test_accuracy_follows_the_targets(kind):
+    model = compiled(metrics=["accuracy"], return_sequences=kind == "padded lines")
+    if kind == "padded lines":
+        x, y = textgen.LineDataset(IDS, VOCABULARY.ids["\n"], 60, batch_size=4)[0]
+    else:
+        x, y = windows()[0]
+    logits = model.predict(x, verbose=0)
+    expected = (logits.argmax(axis=-1) == y)[y >= 0].mean()
+    targets = VOCABULARY.one_hot(y) if kind == "one-hot" else y
+    logs = model.evaluate(x, targets, verbose=0, return_dict=True)
+    assert logs["accuracy"] == pytest.approx(expected)
+
+
+def test_network_of_ones_own_learns_from_ids():
+    keras.utils.set_random_seed(0)
+    own = keras.Sequential(
+        [
+            keras.Input((STEPS,), dtype="int32"),
+            textgen.OneHot(len(VOCABULARY)),
+            keras.layers.LSTM(8),
+            keras.layers.Dense(len(VOCABULARY), "softmax"),
+        ]
+    )
+    own.compile("rmsprop", "sparse_categorical_crossentropy")
+    history = own.fit(textgen.WindowDataset(IDS, STEPS), epochs=2, verbose=0)
+    assert history.history["loss"][1] < history.history["loss"][0]
+
+
 def test_loss_in_a_list_is_the_loss():
     x, y = windows()[0]
     listed = compiled(loss=["sparse_categorical_crossentropy"])

@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 import textgen
 from textgen import corpus
 
+WINDOW = 40  # symbols, unless --sequence-length says otherwise
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
@@ -107,7 +109,7 @@ def _add_train(commands: Any) -> None:
     add = parser.add_argument
     add("corpus", metavar="CORPUS", help="text file, known name, or - for stdin")
     add("-o", "--output", metavar="FILE", default="model.keras", help="model file")
-    add("--overwrite", action="store_true", help="replace an existing model file")
+    add("--overwrite", action="store_true", help="replace existing files")
     add("--log", metavar="CSV", help="write the training curve to this file")
 
     text = parser.add_argument_group("text")
@@ -146,7 +148,12 @@ def _add_train(commands: Any) -> None:
 
     training = parser.add_argument_group("training")
     add = training.add_argument
-    add("--sequence-length", type=int, default=40, help="symbols of a window")
+    add(
+        "--sequence-length",
+        type=int,
+        help="symbols of a window (default: 40); with --lines, where longer lines are "
+        "cut (default: nowhere)",
+    )
     add("--sequence-stride", type=int, default=3, help="from window to window")
     add("--epochs", type=int, default=10, help="passes over the text")
     add("--batch-size", type=int, default=128, help="examples in a step")
@@ -207,6 +214,9 @@ def _train(arguments: argparse.Namespace) -> None:
         if not 0 < getattr(arguments, name) < float("inf"):
             option = "--" + name.replace("_", "-")
             raise ValueError(f"{option} {getattr(arguments, name)} must be positive.")
+    if arguments.log and Path(arguments.log).exists() and not arguments.overwrite:
+        raise FileExistsError(f"{arguments.log} exists; give --overwrite, or another.")
+    print(f"Reading {arguments.corpus}", flush=True)
     text = corpus.load_corpus(
         arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
     )
@@ -217,9 +227,17 @@ def _train(arguments: argparse.Namespace) -> None:
     vocabulary = textgen.Vocabulary.from_text(
         text, arguments.level, size, unknown="error" if size is None else "\ufffd"
     )
-    train_text, validation_text = _split(text, arguments)
-    train = _dataset(train_text, vocabulary, arguments)
-    validation = _dataset(validation_text, vocabulary, arguments, "validation")
+    if arguments.lines:
+        # Lists of names are sorted: their end is no fair sample, so lines are drawn.
+        lines = [line for line in text.split("\n") if line]
+        random.Random(arguments.seed).shuffle(lines)
+        parts = textgen.split(lines, arguments.validation)
+        ids = tuple(vocabulary.encode("\n".join(part)) for part in parts)
+    else:
+        # Ids are split and not the text, which could be cut within a word.
+        ids = textgen.split(vocabulary.encode(text), arguments.validation)
+    train = _dataset(ids[0], vocabulary, arguments)
+    validation = _dataset(ids[1], vocabulary, arguments, "validation")
     model = textgen.LanguageModel(
         vocabulary,
         cell=arguments.cell,
@@ -230,14 +248,16 @@ def _train(arguments: argparse.Namespace) -> None:
         layer_norm=arguments.layer_norm,
         tie_weights=arguments.tie_weights,
         return_sequences=arguments.many_to_many or arguments.lines,
-        sequence_length=arguments.sequence_length,
+        sequence_length=arguments.sequence_length or WINDOW,
     )
     model.compile(
         keras.optimizers.Adam(arguments.learning_rate, clipvalue=arguments.clip_value)
     )
     prompt = arguments.prompt
     if prompt is None:
-        prompt = "" if arguments.lines else text.lstrip().split("\n")[0][:40]
+        first_line = text[:10_000].lstrip().split("\n")[0]
+        symbols = list(vocabulary.tokens(first_line))[:WINDOW]
+        prompt = "" if arguments.lines else "".join(symbols)
     callbacks = [
         keras.callbacks.TerminateOnNaN(),
         textgen.SampleText(
@@ -266,6 +286,9 @@ def _train(arguments: argparse.Namespace) -> None:
             "The loss became infinite or NaN, and nothing was saved: use a smaller "
             f"--learning-rate than {arguments.learning_rate}."
         )
+    if not int(model.optimizer.iterations):
+        print("Nothing was learned yet, and nothing is saved.")
+        return
     model.save(output)
     more = ["textgen", "generate", str(output)]
     more += (
@@ -327,29 +350,22 @@ def _output(arguments: argparse.Namespace) -> Path:
     return output
 
 
-def _split(text: str, arguments: argparse.Namespace) -> tuple[str, str]:
-    if not arguments.lines:
-        return textgen.split(text, arguments.validation)
-    # Lists of names are sorted: their end is no fair sample, so lines are drawn.
-    lines = [line for line in text.split("\n") if line]
-    random.Random(arguments.seed).shuffle(lines)
-    train, validation = textgen.split(lines, arguments.validation)
-    return "\n".join(train), "\n".join(validation)
-
-
 def _dataset(
-    text: str, vocabulary: Any, arguments: argparse.Namespace, part: str = "training"
+    ids: Any, vocabulary: Any, arguments: argparse.Namespace, part: str = "training"
 ) -> Any:
     if part == "validation" and not arguments.validation:
         return None
-    ids = vocabulary.encode(text)
-    length, seed = arguments.sequence_length, arguments.seed
+    length, seed = arguments.sequence_length or WINDOW, arguments.seed
     try:
         if arguments.lines:
             if "\n" not in vocabulary:
                 raise ValueError("--lines needs a text of several lines.")
             return textgen.LineDataset(
-                ids, vocabulary.ids["\n"], arguments.batch_size, seed=seed
+                ids,
+                end_of_line=vocabulary.ids["\n"],
+                sequence_length=arguments.sequence_length,
+                batch_size=arguments.batch_size,
+                seed=seed,
             )
         if arguments.many_to_many:
             rows = arguments.batch_size

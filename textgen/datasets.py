@@ -432,6 +432,7 @@ def vectorize(
     """
     ids = _as_ids(ids)
     windows = _count_windows(len(ids), sequence_length, sequence_stride)
+    _check_integers(1, vocabulary_size=vocabulary_size)
     highest = int(ids.max())
     if highest >= vocabulary_size:
         raise ValueError(

@@ -56,12 +56,12 @@ class CrossEntropy(keras.losses.Loss):
         return {**super().get_config(), "dtype": self.dtype}
 
 
-class _MeanNats(keras.metrics.Metric):
-    """Base class: the mean cross-entropy over all targets of all batches, in nats."""
+class _MeanOverTargets(keras.metrics.Metric):
+    """Base class: the mean of something over all targets of all batches."""
 
     def __init__(self, name: str, dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.nats = self.add_variable((), "zeros", dtype=self.dtype, name="nats")
+        self.total = self.add_variable((), "zeros", dtype=self.dtype, name="total")
         self.count = self.add_variable((), "zeros", dtype=self.dtype, name="count")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -74,18 +74,42 @@ class _MeanNats(keras.metrics.Metric):
             # As many axes as the targets have: (N, 1) for (N,), or (N,) for (N, T).
             shape = (*ops.shape(sample_weight), 1)[: len(weights.shape)]
             weights *= ops.reshape(sample_weight, shape)
-        nats = keras.losses.sparse_categorical_crossentropy(
-            ids, y_pred, from_logits=True, ignore_class=NO_SYMBOL
-        )
-        self.nats.assign_add(ops.sum(nats * weights))
+        self.total.assign_add(ops.sum(self._values(ids, y_pred) * weights))
         self.count.assign_add(ops.sum(weights))
 
+    def _values(self, ids: Any, y_pred: Any) -> Any:
+        """What the mean is of, of the shape of the ids: nats here."""
+        return keras.losses.sparse_categorical_crossentropy(
+            ids, y_pred, from_logits=True, ignore_class=NO_SYMBOL
+        )
+
     def _mean(self) -> Any:
-        return ops.divide_no_nan(self.nats, self.count)
+        return ops.divide_no_nan(self.total, self.count)
 
 
 @keras.saving.register_keras_serializable(package="textgen")
-class MeanCrossEntropy(_MeanNats):
+class Accuracy(_MeanOverTargets):
+    """The share of targets to which the largest logit belongs.
+
+    Args:
+        name: str. Defaults to `"accuracy"`.
+        dtype: Dtype of the computation. Defaults to `keras.config.floatx()`.
+    """
+
+    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+    def _values(self, ids: Any, y_pred: Any) -> Any:
+        best = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+        return ops.cast(best == ids, self.dtype)
+
+    def result(self) -> Any:
+        """Returns the share over the batches so far."""
+        return self._mean()
+
+
+@keras.saving.register_keras_serializable(package="textgen")
+class MeanCrossEntropy(_MeanOverTargets):
     """Mean cross-entropy in nats a target, over all targets.
 
     Args:
@@ -102,7 +126,7 @@ class MeanCrossEntropy(_MeanNats):
 
 
 @keras.saving.register_keras_serializable(package="textgen")
-class Perplexity(_MeanNats):
+class Perplexity(_MeanOverTargets):
     """Perplexity: exp of the mean cross-entropy in nats, over all targets.
 
     Args:
@@ -119,7 +143,7 @@ class Perplexity(_MeanNats):
 
 
 @keras.saving.register_keras_serializable(package="textgen")
-class BitsPerCharacter(_MeanNats):
+class BitsPerCharacter(_MeanOverTargets):
     """Mean cross-entropy in bits a target: nats divided by ln 2.
 
     At word level it is bits a word.

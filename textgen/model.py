@@ -31,6 +31,17 @@ CELLS = {
 # Names by which users of Keras ask for the one loss of a language model.
 _CROSS_ENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
 
+# Names of metrics that textgen has for logits, and for targets as ids or one-hot.
+_METRICS = {
+    **dict.fromkeys(
+        (*_CROSS_ENTROPIES, "crossentropy", "ce"), metrics.MeanCrossEntropy
+    ),
+    **dict.fromkeys(
+        ("accuracy", "acc", "categorical_accuracy", "sparse_categorical_accuracy"),
+        metrics.Accuracy,
+    ),
+}
+
 
 @keras.saving.register_keras_serializable(package="textgen")
 class LanguageModel(keras.Model):
@@ -187,7 +198,7 @@ class LanguageModel(keras.Model):
         self.return_sequences = return_sequences
         self.stateful = stateful
         self.batch_size = batch_size
-        self.reset_states = reset_states
+        self.reset_policy = reset_states
         self.sequence_length = sequence_length
 
         # === State ===
@@ -263,7 +274,7 @@ class LanguageModel(keras.Model):
                 get logits. Defaults to `None`.
             loss_weights: As in Keras.
             metrics: As in Keras; `textgen.Perplexity()`, for example. The names that
-                mean cross-entropy mean it from logits here too.
+                mean cross-entropy or accuracy follow the targets as the loss does.
             weighted_metrics: As in Keras.
             run_eagerly: As in Keras.
             steps_per_execution: As in Keras.
@@ -425,6 +436,8 @@ class LanguageModel(keras.Model):
         """Sets the state that `fit` carries to zero."""
         if self.stateful:
             self.carried_states.reset("training")
+
+    reset_states = reset_state  # as the recurrent layers of Keras have it
 
     @contextlib.contextmanager
     def _carrying(self, purpose: str) -> Iterator[None]:
@@ -691,7 +704,7 @@ class LanguageModel(keras.Model):
             "return_sequences": self.return_sequences,
             "stateful": self.stateful,
             "batch_size": self.batch_size,
-            "reset_states": self.reset_states,
+            "reset_states": self.reset_policy,
             "sequence_length": self.sequence_length,
         }
 
@@ -748,6 +761,11 @@ def load(path: str | os.PathLike[str]) -> LanguageModel:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no model file {path}.")
+    if path.suffix in (".h5", ".hdf5"):
+        raise ValueError(
+            f"{path} is a model of an older Keras: make a .keras file of it with "
+            "textgen.legacy.convert (textgen convert on the command line)."
+        )
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not a .keras file, or it is damaged.")
     try:
@@ -778,7 +796,7 @@ class _EpochBegin(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         if self.dataset is not None:
             self.dataset.set_epoch(self.first + epoch)
-        if self.model.reset_states == "epoch":
+        if self.model.reset_policy == "epoch":
             self.model.reset_state()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -859,8 +877,8 @@ def _metrics_on_logits(given: Any, dtype: str) -> Any:
     if not isinstance(given, list | tuple):
         return given
     return [
-        metrics.MeanCrossEntropy(name=each, dtype=dtype)
-        if isinstance(each, str) and each in (*_CROSS_ENTROPIES, "crossentropy", "ce")
+        _METRICS[each](name=each, dtype=dtype)
+        if isinstance(each, str) and each in _METRICS
         else each
         for each in given
     ]

@@ -302,7 +302,7 @@ class Vocabulary:
             raise ValueError(
                 f"The symbol {symbol!r} at position {position} is not in the "
                 f"vocabulary of {len(self)} symbols. Use unknown='skip', or a symbol "
-                "of the vocabulary to stand in for it (--unknown on the command line)."
+                "of the vocabulary to stand in for it (textgen generate --unknown)."
             )
         return -1 if unknown == "skip" else self.ids[unknown]
 
