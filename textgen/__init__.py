@@ -23,6 +23,7 @@ _MODULES = {
     "LanguageModel": "model",
     "load": "model",
     "SampleText": "callbacks",
+    "Accuracy": "metrics",
     "BitsPerCharacter": "metrics",
     "CrossEntropy": "metrics",
     "Perplexity": "metrics",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from textgen.datasets import WindowDataset as WindowDataset
     from textgen.datasets import vectorize as vectorize
     from textgen.layers import OneHot as OneHot
+    from textgen.metrics import Accuracy as Accuracy
     from textgen.metrics import BitsPerCharacter as BitsPerCharacter
     from textgen.metrics import CrossEntropy as CrossEntropy
     from textgen.metrics import Perplexity as Perplexity
