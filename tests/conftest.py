@@ -1,6 +1,8 @@
-"""What the tests share: a quiet TensorFlow, and corpora that may be missing."""
+"""What the tests share: a quiet TensorFlow, corpora that may be missing, recipes."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,21 @@ def corpus_text():
         return textgen.load_corpus(name, **kwargs)
 
     return load
+
+
+@pytest.fixture
+def run_recipe(tmp_path):
+    """A function `(name, *arguments) -> printed`; it runs the recipe in `tmp_path`."""
+
+    def run(name, *arguments):
+        recipe = Path(__file__).parent.parent / "recipes" / f"{name}.py"
+        done = subprocess.run(
+            [sys.executable, recipe, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -1,27 +1,8 @@
 import csv
-import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
 import textgen
-
-RECIPES = pathlib.Path(__file__).parent.parent / "recipes"
-
-
-def run_recipe(name, folder, *arguments):
-    """Runs a recipe as a user does, in an empty folder; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, RECIPES / f"{name}.py", *arguments],
-        cwd=folder,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def curve(path):
@@ -29,8 +10,8 @@ def curve(path):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def test_dinosaurs(tmp_path):
-    printed = run_recipe("dinosaurs", tmp_path, "--epochs", "2")
+def test_dinosaurs(tmp_path, run_recipe):
+    printed = run_recipe("dinosaurs", "--epochs", "2")
     losses = curve(tmp_path / "dinosaurs.csv")
     assert len(losses) == 2
     assert losses[1] < losses[0]
@@ -54,13 +35,13 @@ def test_dinosaurs(tmp_path):
 
 
 @pytest.mark.slow
-def test_shakespeare(tmp_path, corpus_text):
+def test_shakespeare(tmp_path, corpus_text, run_recipe):
     corpus_text("shakespeare")
-    printed = run_recipe("shakespeare", tmp_path, "--epochs", "1")
+    printed = run_recipe("shakespeare", "--epochs", "1")
     assert "38 symbols" in printed
     assert "\nForsooth this maketh no sense " in printed
     resume = ["--epochs", "1", "--all", "--resume", "shakespeare.keras"]
-    printed = run_recipe("shakespeare", tmp_path, *resume)
+    printed = run_recipe("shakespeare", *resume)
     assert "31,412 windows" in printed
     assert "Epoch 2/2" in printed
     losses = curve(tmp_path / "shakespeare.csv")

@@ -143,26 +143,32 @@ class LanguageModel(keras.Model):
         activations = {"activation": _activation(activation)}
         if cell != "simple_rnn":
             activations["recurrent_activation"] = _activation(recurrent_activation)
-        self.recurrent_layers = [
-            CELLS[cell](
-                size,
-                **activations,
-                recurrent_dropout=recurrent_dropout,
-                return_sequences=return_sequences or index < len(units) - 1,
-                return_state=True,
-                dtype=policy,
-                name=f"{cell}_{index}",
+        # Appended in the order of the data's way, which `summary` shows.
+        self.recurrent_layers: list = []
+        self.norm_layers: list = []
+        self.dropout_layers: list = []
+        for index, size in enumerate(units):
+            self.recurrent_layers.append(
+                CELLS[cell](
+                    size,
+                    **activations,
+                    recurrent_dropout=recurrent_dropout,
+                    return_sequences=return_sequences or index < len(units) - 1,
+                    return_state=True,
+                    dtype=policy,
+                    name=f"{cell}_{index}",
+                )
             )
-            for index, size in enumerate(units)
-        ]
-        self.norm_layers = [
-            keras.layers.LayerNormalization(dtype=policy, name=f"layer_norm_{index}")
-            for index in range(len(units) if layer_norm else 0)
-        ]
-        self.dropout_layers = [
-            keras.layers.Dropout(dropout, dtype=policy, name=f"dropout_{index}")
-            for index in range(len(units) if dropout else 0)
-        ]
+            if layer_norm:
+                self.norm_layers.append(
+                    keras.layers.LayerNormalization(
+                        dtype=policy, name=f"layer_norm_{index}"
+                    )
+                )
+            if dropout:
+                self.dropout_layers.append(
+                    keras.layers.Dropout(dropout, dtype=policy, name=f"dropout_{index}")
+                )
         # The logits are as exact as the weights, also in mixed precision.
         exact = keras.DTypePolicy(policy.variable_dtype)
         if tie_weights:
@@ -208,15 +214,18 @@ class LanguageModel(keras.Model):
 
     def build(self, input_shape: tuple) -> None:
         """Makes the weights; they do not depend on the input shape."""
+        steps = None if self.return_sequences else self.sequence_length
         size = self.embedding or len(self.vocabulary)
-        self.input_layer.build((None, None))
+        self.input_layer.build((None, steps))
+        shape: tuple = (None, steps, size)
         for index, layer in enumerate(self.recurrent_layers):
-            layer.build((None, None, size))
+            layer.build(shape)
             size = self.units[index]
+            shape = (None, steps, size) if layer.return_sequences else (None, size)
             for others in (self.norm_layers, self.dropout_layers):
                 if others:
-                    others[index].build((None, None, size))
-        self.output_layer.build((None, None, size))
+                    others[index].build(shape)
+        self.output_layer.build(shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Returns logits, `(N, V)` or `(N, T, V)`, from ids or one-hot."""
@@ -743,6 +752,10 @@ class TiedOutput(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Returns the logits."""
         return self.embedding.project(inputs) + self.bias
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns `(…, V)`."""
+        return (*input_shape[:-1], self.embedding.input_dim)
 
 
 def load(path: str | os.PathLike[str]) -> LanguageModel:

@@ -1,10 +1,6 @@
 """The song lyrics notebook: two ways of sampling, greedy continuation, perplexity."""
 
-import os
-import pathlib
 import re
-import subprocess
-import sys
 import zipfile
 
 import keras
@@ -12,8 +8,6 @@ import numpy as np
 import pytest
 
 import textgen
-
-RECIPE = pathlib.Path(__file__).parents[2] / "recipes" / "lyrics.py"
 
 
 def batches(sampling):
@@ -73,22 +67,10 @@ def perplexities(printed):
     return [float(each) for each in re.findall(r"perplexity ([\d.]+)", printed)]
 
 
-def run_recipe(folder, *arguments):
-    done = subprocess.run(
-        [sys.executable, RECIPE, *arguments],
-        cwd=folder,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_recipe_reads_a_zip_file(tmp_path):
+def test_recipe_reads_a_zip_file(tmp_path, run_recipe):
     with zipfile.ZipFile(tmp_path / "song.txt.zip", "w") as archive:
         archive.writestr("song.txt", "la la la, li li lo\n" * 90)
-    printed = run_recipe(tmp_path, "song.txt.zip", "--epochs", "50", "--prefixes", "li")
+    printed = run_recipe("lyrics", "song.txt.zip", "--epochs", "50", "--prefixes", "li")
     assert "li li lo la la la," in printed
     random, consecutive = perplexities(printed)
     assert 1 <= random < 1.6
@@ -97,10 +79,10 @@ def test_recipe_reads_a_zip_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_tang_poems(corpus_text, tmp_path):
+def test_tang_poems(corpus_text, run_recipe):
     """50 of the 250 epochs of docs/reproduction.md, which go far enough already."""
     corpus_text("tang-poems")
-    printed = run_recipe(tmp_path, "tang-poems", "--epochs", "50")
+    printed = run_recipe("lyrics", "tang-poems", "--epochs", "50")
     assert "10,000 characters, 1,739 symbols" in printed
     random, consecutive = perplexities(printed)
     assert random < 1.6
