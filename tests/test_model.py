@@ -138,8 +138,20 @@ def test_config_round_trip(kwargs):
     assert [w.shape for w in copy.weights] == [w.shape for w in model.weights]
     for name, value in kwargs.items():
         if name != "dtype":
-            assert getattr(copy, name) == value
+            # As in Keras 2, `reset_states` is a method, so its policy has a name apart.
+            attribute = "reset_policy" if name == "reset_states" else name
+            assert getattr(copy, attribute) == value
     assert copy.dtype_policy.name == kwargs.get("dtype", "float32")
+
+
+def test_reset_states_is_a_method_as_in_keras_2():
+    model = make(return_sequences=True, stateful=True, batch_size=2)
+    size = model.carried_states.sizes[0]
+    states = [np.ones((2, size), "float32") for _ in model.carried_states.sizes]
+    model.carried_states.write("training", states)
+    model.reset_states()
+    for state in model.carried_states.read("training", 2):
+        assert not np.asarray(keras.ops.convert_to_numpy(state)).any()
 
 
 def test_config_survives_keras_serialization():
