@@ -83,7 +83,8 @@ class _MeanOverTargets(keras.metrics.Metric):
             ids, y_pred, from_logits=True, ignore_class=NO_SYMBOL
         )
 
-    def _mean(self) -> Any:
+    def result(self) -> Any:
+        """Returns the mean over the batches so far."""
         return ops.divide_no_nan(self.total, self.count)
 
 
@@ -103,10 +104,6 @@ class Accuracy(_MeanOverTargets):
         best = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
         return ops.cast(best == ids, self.dtype)
 
-    def result(self) -> Any:
-        """Returns the share over the batches so far."""
-        return self._mean()
-
 
 @keras.saving.register_keras_serializable(package="textgen")
 class MeanCrossEntropy(_MeanOverTargets):
@@ -119,10 +116,6 @@ class MeanCrossEntropy(_MeanOverTargets):
 
     def __init__(self, name: str = "cross_entropy", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-
-    def result(self) -> Any:
-        """Returns the nats a target over the batches so far."""
-        return self._mean()
 
 
 @keras.saving.register_keras_serializable(package="textgen")
@@ -139,7 +132,7 @@ class Perplexity(_MeanOverTargets):
 
     def result(self) -> Any:
         """Returns the perplexity over the batches so far."""
-        return ops.exp(self._mean())
+        return ops.exp(super().result())
 
 
 @keras.saving.register_keras_serializable(package="textgen")
@@ -158,7 +151,7 @@ class BitsPerCharacter(_MeanOverTargets):
 
     def result(self) -> Any:
         """Returns the bits a character over the batches so far."""
-        return self._mean() / math.log(2)
+        return super().result() / math.log(2)
 
 
 def target_ids(y_true: Any, y_pred: Any) -> Any:

@@ -177,7 +177,9 @@ class Vocabulary:
                 ids[index] = self._stand_in(
                     tokens[index], position, index, tokens, unknown, match_case
                 )
-            position += sum(map(len, tokens))
+            # One symbol is one character in a str; counting them takes no loop.
+            characters = isinstance(tokens, str)
+            position += len(tokens) if characters else sum(map(len, tokens))
             known = ids[ids >= 0]
             result[count : count + len(known)] = known
             count += len(known)
