@@ -1,9 +1,18 @@
-"""Layers of the language model that Keras does not have."""
+"""Layers of the language model that Keras does not have, or not as fast.
 
+Names of dimensions: N examples in a batch, T steps, D inputs, H units, G gates.
+"""
+
+import os
 from typing import Any
 
 import keras
 from keras import ops
+
+from textgen import recurrence
+
+_LARGEST_PRODUCT = 1024  # symbols up to which a product beats a scattered sum
+_ROWS = 16  # of a part of a batch: with fewer, a product is no faster
 
 
 @keras.saving.register_keras_serializable(package="textgen")
@@ -66,6 +75,186 @@ def keras2_hard_sigmoid(x: Any) -> Any:
     `keras.activations.hard_sigmoid`), so old weights need this one.
     """
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+class _TimeBatched:
+    """Mixin for a recurrent layer of Keras: a fast path on CPUs, and ids as input.
+
+    Weights, names, configuration and results are those of Keras's layer; see
+    `recurrence` for what makes it fast. Keras's own path is taken where it has a fused
+    kernel, and for what the fast path does not know; `path` says which and why.
+
+    Input: float sequences `(N, T, D)`, or integer ids `(N, T, 1)` in place of one-hot
+    rows of size D, where -1 is a row of zeros. They are looked up in the kernel.
+    """
+
+    _recurrence: recurrence.Cell
+
+    def path(self, mask: Any = None) -> tuple[str, str]:
+        """Which implementation runs.
+
+        Args:
+            mask: The mask of a call, or `None`.
+
+        Returns:
+            `"time-batched"` or `"keras"`, and the reason in words.
+        """
+        backend = keras.backend.backend()
+        if backend == "torch":
+            return "keras", "PyTorch has its own loop"
+        if _has_gpu():
+            return "keras", "there is a GPU"
+        cell = self.cell
+        standard = {"activation": "tanh", "recurrent_activation": "sigmoid"}
+        for name, usual in standard.items():
+            if getattr(cell, name, getattr(keras.activations, usual)) is not getattr(
+                keras.activations, usual
+            ):
+                return "keras", f"{name} is not {usual}"
+        if self.recurrent_dropout:
+            return "keras", f"recurrent_dropout={self.recurrent_dropout}"
+        if not getattr(cell, "reset_after", True):
+            return "keras", "reset_after=False"
+        if not cell.use_bias:
+            return "keras", "use_bias=False"
+        if self.unroll:
+            return "keras", "unroll=True"
+        if mask is not None:
+            return "keras", "the sequences are masked"
+        return "time-batched", "all steps at once, on the CPU"
+
+    def inner_loop(
+        self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
+    ) -> tuple:
+        """Called by Keras; returns last output, outputs and last states."""
+        ids = keras.backend.is_int_dtype(sequences.dtype)
+        by_keras = self.path(mask)[0] == "keras"
+        if ids and (by_keras or (training and self.dropout)):
+            size = self.cell.kernel.shape[0]
+            sequences = ops.one_hot(sequences[:, :, 0], size, dtype=self.compute_dtype)
+            ids = False
+        if by_keras:
+            return super().inner_loop(sequences, initial_state, mask, training)
+        if training and self.dropout:
+            dropped = self.cell.get_dropout_mask(sequences[:, 0, :])
+            sequences = sequences * ops.expand_dims(dropped, 1)
+        if self.go_backwards:
+            sequences = ops.flip(sequences, axis=1)
+
+        kernel = ops.convert_to_tensor(self.cell.kernel)
+        weights = [ops.convert_to_tensor(self.cell.recurrent_kernel)]
+        bias = ops.convert_to_tensor(self.cell.bias)
+        if len(bias.shape) == 2:  # a GRU has one for the inputs, and one for the state
+            weights.append(bias[1])
+            bias = bias[0]
+        exact = keras.backend.result_type(self.compute_dtype, "float32")
+        parts = []
+        for part in _parts([sequences, *keras.tree.flatten(initial_state)]):
+            part, *states = part
+            steps = ops.transpose(part, (1, 0, 2))
+            z = lookup(steps[:, :, 0], kernel) if ids else ops.matmul(steps, kernel)
+            outputs, states = recurrence.recur(
+                self._recurrence,
+                ops.cast(z + bias, exact),
+                weights,
+                [ops.cast(state, exact) for state in states],
+            )
+            parts.append([ops.transpose(outputs, (1, 0, 2)), *states])
+        outputs, *states = [
+            ops.concatenate(pieces, axis=0) if len(pieces) > 1 else pieces[0]
+            for pieces in zip(*parts, strict=True)
+        ]
+        return states[0], outputs, states
+
+
+@keras.saving.register_keras_serializable(package="textgen")
+class SimpleRNN(_TimeBatched, keras.layers.SimpleRNN):
+    __doc__ = "`keras.layers.SimpleRNN`, faster on CPUs.\n" + (
+        _TimeBatched.__doc__ or ""
+    ).partition("\n")[2]
+    _recurrence = recurrence.SIMPLE_RNN
+
+
+@keras.saving.register_keras_serializable(package="textgen")
+class GRU(_TimeBatched, keras.layers.GRU):
+    __doc__ = "`keras.layers.GRU`, faster on CPUs.\n" + (
+        _TimeBatched.__doc__ or ""
+    ).partition("\n")[2]
+    _recurrence = recurrence.GRU
+
+
+@keras.saving.register_keras_serializable(package="textgen")
+class LSTM(_TimeBatched, keras.layers.LSTM):
+    __doc__ = "`keras.layers.LSTM`, faster on CPUs.\n" + (
+        _TimeBatched.__doc__ or ""
+    ).partition("\n")[2]
+    _recurrence = recurrence.LSTM
+
+
+def lookup(ids: Any, kernel: Any) -> Any:
+    """Returns the rows of a kernel: what one-hot rows times the kernel would be.
+
+    Args:
+        ids: integers of any shape; -1 gives a row of zeros.
+        kernel: `(V, D)`.
+
+    Returns:
+        Tensor of the shape of `ids` and D, of the dtype of `kernel`.
+    """
+    size, width = kernel.shape
+
+    @ops.custom_gradient
+    def rows(kernel: Any) -> tuple:
+        known = ops.cast(ops.expand_dims(ids >= 0, -1), kernel.dtype)
+        found = ops.take(kernel, ops.maximum(ids, 0), axis=0) * known
+
+        def gradient(upstream: Any) -> Any:
+            upstream = ops.reshape(upstream, (-1, width))
+            flat = ops.reshape(ids, (-1,))
+            if size <= _LARGEST_PRODUCT:
+                one_hot = ops.one_hot(flat, size, dtype=upstream.dtype)
+                return ops.matmul(ops.transpose(one_hot), upstream)
+            flat = ops.where(flat < 0, size, flat)
+            return ops.segment_sum(upstream, flat, num_segments=size + 1)[:size]
+
+        return found, gradient
+
+    return rows(kernel)
+
+
+def _has_gpu() -> bool:
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    import jax
+
+    return jax.default_backend() != "cpu"
+
+
+def _parts(tensors: list) -> list[list]:
+    """Cuts tensors along their first axis into parts, one for each core.
+
+    The compiled loop of a recurrence uses one core, and TensorFlow runs those of
+    several parts at the same time.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return [tensors]
+    import tensorflow as tf
+
+    cores = tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count()
+    size = tensors[0].shape[0]
+    if size is not None:
+        cores = min(cores, size // _ROWS)
+    if cores <= 1:
+        return [tensors]
+    rows = ops.shape(tensors[0])[0]
+    # Unknown until it runs, a small batch has all its rows in the first parts.
+    each = ops.maximum((rows + cores - 1) // cores, _ROWS)
+    return [
+        [tensor[ops.minimum(part * each, rows) : (part + 1) * each] for tensor in tensors]
+        for part in range(cores)
+    ]
 
 
 class CarriedStates(keras.layers.Layer):

@@ -19,13 +19,21 @@ from keras import ops
 
 from textgen import generation, metrics
 from textgen.datasets import Dataset, as_keras_input
-from textgen.layers import CarriedStates, Embedding, OneHot
+from textgen.layers import (
+    GRU,
+    LSTM,
+    CarriedStates,
+    Embedding,
+    OneHot,
+    SimpleRNN,
+    is_one_hot,
+)
 from textgen.vocabulary import NO_SYMBOL, Vocabulary
 
 CELLS = {
-    "simple_rnn": keras.layers.SimpleRNN,
-    "gru": keras.layers.GRU,
-    "lstm": keras.layers.LSTM,
+    "simple_rnn": SimpleRNN,
+    "gru": GRU,
+    "lstm": LSTM,
 }
 
 # Names by which users of Keras ask for the one loss of a language model.
@@ -236,7 +244,10 @@ class LanguageModel(keras.Model):
             self._check_batch(*inputs.shape[:2])
         if carrying:
             states = self._by_layer(self.carried_states.read(self._purpose, rows))
-        x = self.input_layer(inputs)
+        if self.embedding is None and not is_one_hot(inputs, len(self.vocabulary)):
+            x = ops.expand_dims(inputs, -1)  # which the first layer looks up
+        else:
+            x = self.input_layer(inputs)
         for index, layer in enumerate(self.recurrent_layers):
             # Keras draws the masks of recurrent dropout even where it does not use
             # them, which would move the seed on in scoring and writing.
