@@ -22,6 +22,17 @@ import textgen
 from textgen import corpus
 
 WINDOW = 40  # symbols, unless --sequence-length says otherwise
+# The smallest number that makes sense for an option of `train`.
+_LEAST = {
+    "epochs": 1,
+    "learning_rate": 1e-30,
+    "warmup_steps": 0,
+    "clip_value": 1e-30,
+    "weight_decay": 0,
+    "gradient_accumulation_steps": 1,
+    "early_stopping": 1,
+}
+PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_generate(commands)
+    _add_info(commands)
     _add_convert(commands)
     return parser
 
@@ -131,6 +143,7 @@ def _add_train(commands: Any) -> None:
     add("--units", type=int, nargs="+", default=[128], help="units of each layer")
     add("--dropout", type=float, default=0.0, help="after each layer")
     add("--recurrent-dropout", type=float, default=0.0, help="from step to step")
+    add("--weight-dropout", type=float, default=0.0, help="of the recurrent weights")
     add("--embedding", type=int, metavar="SIZE", help="vectors in place of one-hot")
     add("--layer-norm", action="store_true", help="normalise each layer's output")
     add("--tie-weights", action="store_true", help="output = transposed embedding")
@@ -158,7 +171,29 @@ def _add_train(commands: Any) -> None:
     add("--epochs", type=int, default=10, help="passes over the text")
     add("--batch-size", type=int, default=128, help="examples in a step")
     add("--learning-rate", type=float, default=1e-3, help="of Adam")
+    add("--schedule", choices=("constant", "cosine"), default="constant", help="of it")
+    add("--warmup-steps", type=int, default=0, help="steps in which it rises from 0")
     add("--clip-value", type=float, default=5.0, help="clip each gradient value")
+    add("--weight-decay", type=float, default=0.0, help="a step, times the rate")
+    add(
+        "--gradient-accumulation-steps",
+        type=int,
+        default=1,
+        metavar="N",
+        help="batches whose gradients make one step",
+    )
+    add(
+        "--early-stopping",
+        type=int,
+        metavar="N",
+        help="stop after N epochs without a lower validation loss; keep the best",
+    )
+    add("--precision", choices=PRECISIONS, default="float32", help="of the computation")
+    add(
+        "--jit",
+        action=argparse.BooleanOptionalAction,
+        help="compile the whole step with XLA (default: where Keras does)",
+    )
     add("--seed", type=int, default=0, help="same seed, same weights")
 
     samples = parser.add_argument_group("samples after each epoch")
@@ -187,6 +222,17 @@ def _add_generate(commands: Any) -> None:
     add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
 
 
+def _add_info(commands: Any) -> None:
+    parser = commands.add_parser(
+        "info",
+        help="say what a model is, and how it computes here",
+        description="Say what a model is: its network, its vocabulary, and how it "
+        "computes on this machine.",
+    )
+    parser.set_defaults(run=_info)
+    parser.add_argument("model", metavar="MODEL", help="a .keras file")
+
+
 def _add_convert(commands: Any) -> None:
     parser = commands.add_parser(
         "convert",
@@ -208,12 +254,13 @@ def _add_convert(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     output = _output(arguments)
-    if arguments.epochs < 1:
-        raise ValueError(f"--epochs {arguments.epochs} must be at least 1.")
-    for name in ("learning_rate", "clip_value"):
-        if not 0 < getattr(arguments, name) < float("inf"):
+    for name, least in _LEAST.items():
+        value = getattr(arguments, name)
+        if value is not None and not least <= value < float("inf"):
             option = "--" + name.replace("_", "-")
-            raise ValueError(f"{option} {getattr(arguments, name)} must be positive.")
+            raise ValueError(f"{option} {value} must be at least {least:g}.")
+    if arguments.early_stopping and not arguments.validation:
+        raise ValueError("--early-stopping needs a --validation above 0.")
     if arguments.log and Path(arguments.log).exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.log} exists; give --overwrite, or another.")
     print(f"Reading {arguments.corpus}", flush=True)
@@ -244,14 +291,17 @@ def _train(arguments: argparse.Namespace) -> None:
         units=arguments.units,
         dropout=arguments.dropout,
         recurrent_dropout=arguments.recurrent_dropout,
+        weight_dropout=arguments.weight_dropout,
         embedding=arguments.embedding,
         layer_norm=arguments.layer_norm,
         tie_weights=arguments.tie_weights,
         return_sequences=arguments.many_to_many or arguments.lines,
         sequence_length=arguments.sequence_length or WINDOW,
+        dtype=arguments.precision,
     )
     model.compile(
-        keras.optimizers.Adam(arguments.learning_rate, clipvalue=arguments.clip_value)
+        _optimizer(keras, arguments, len(train)),
+        jit_compile="auto" if arguments.jit is None else arguments.jit,
     )
     prompt = arguments.prompt
     if prompt is None:
@@ -267,6 +317,12 @@ def _train(arguments: argparse.Namespace) -> None:
             stop="\n" if arguments.lines else None,
         ),
     ]
+    if arguments.early_stopping:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                patience=arguments.early_stopping, restore_best_weights=True
+            )
+        )
     if arguments.log:
         callbacks.append(keras.callbacks.CSVLogger(arguments.log))
     print(
@@ -295,6 +351,33 @@ def _train(arguments: argparse.Namespace) -> None:
         ["--count", "10", "--stop", r"\n"] if arguments.lines else ["--prompt", prompt]
     )
     print(f"Saved {output}. To write with it:\n  {shlex.join(more)}")
+
+
+def _optimizer(keras: Any, arguments: argparse.Namespace, batches: int) -> Any:
+    """Adam as the options say; `batches` is the number of them in an epoch."""
+    accumulated = arguments.gradient_accumulation_steps
+    rate = arguments.learning_rate
+    if arguments.schedule == "cosine" or arguments.warmup_steps:
+        # The rate goes by the batches that were seen, with accumulation too.
+        steps = arguments.epochs * batches - arguments.warmup_steps
+        if steps < 1:
+            raise ValueError(
+                f"--warmup-steps {arguments.warmup_steps} must be less than the "
+                f"{arguments.epochs * batches} steps of this training."
+            )
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if arguments.warmup_steps else rate,
+            steps,
+            alpha=0.0 if arguments.schedule == "cosine" else 1.0,
+            warmup_target=rate if arguments.warmup_steps else None,
+            warmup_steps=arguments.warmup_steps,
+        )
+    return keras.optimizers.Adam(
+        rate,
+        clipvalue=arguments.clip_value,
+        weight_decay=arguments.weight_decay or None,
+        gradient_accumulation_steps=accumulated if accumulated > 1 else None,
+    )
 
 
 @contextlib.contextmanager
@@ -401,6 +484,28 @@ def _generate(arguments: argparse.Namespace) -> None:
     else:
         for text in model.generate(arguments.prompt, count=arguments.count, **options):
             print(text)
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    if not Path(arguments.model).exists():
+        raise FileNotFoundError(f"There is no model file {arguments.model}.")
+    _import_keras()
+    model = textgen.load(arguments.model)
+    vocabulary = model.vocabulary
+    shown = "".join(vocabulary.symbols[:60]) if vocabulary.level == "character" else ""
+    kind = "many-to-many" if model.return_sequences else "many-to-one"
+    if not model.return_sequences:
+        kind += f", windows of {model.sequence_length}"
+    lines = {
+        "network": f"{model.cell}, units {' '.join(map(str, model.units))}, {kind}",
+        "input": f"vectors of {model.embedding}" if model.embedding else "one-hot",
+        "weights": f"{model.count_params():,}",
+        "steps": f"{int(model.optimizer.iterations):,}" if model.optimizer else "none",
+        "vocabulary": f"{len(vocabulary):,} {vocabulary.level}s {shown!r}",
+        "computation": model.computation(),
+    }
+    for name, value in lines.items():
+        print(f"{name + ':':13}{value}")
 
 
 def _unescape(text: str) -> str:

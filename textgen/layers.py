@@ -78,17 +78,22 @@ def keras2_hard_sigmoid(x: Any) -> Any:
 
 
 class _TimeBatched:
-    """Mixin for a recurrent layer of Keras: a fast path on CPUs, and ids as input.
+    """Mixin that gives a recurrent layer of Keras a fast path on CPUs, and ids.
 
-    Weights, names, configuration and results are those of Keras's layer; see
-    `recurrence` for what makes it fast. Keras's own path is taken where it has a fused
-    kernel, and for what the fast path does not know; `path` says which and why.
-
-    Input: float sequences `(N, T, D)`, or integer ids `(N, T, 1)` in place of one-hot
-    rows of size D, where -1 is a row of zeros. They are looked up in the kernel.
+    `recurrence` says what makes it fast. Keras's own path is taken where it has a
+    fused kernel, and for what the fast path does not know; `path` says which and why.
     """
 
     _recurrence: recurrence.Cell
+
+    def __init__(self, *args: Any, weight_dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.weight_dropout = weight_dropout
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        own = {"weight_dropout": self.weight_dropout} if self.weight_dropout else {}
+        return {**super().get_config(), **own}
 
     def path(self, mask: Any = None) -> tuple[str, str]:
         """Which implementation runs.
@@ -100,10 +105,10 @@ class _TimeBatched:
             `"time-batched"` or `"keras"`, and the reason in words.
         """
         backend = keras.backend.backend()
-        if backend == "torch":
-            return "keras", "PyTorch has its own loop"
-        if _has_gpu():
-            return "keras", "there is a GPU"
+        if accelerator() is not None:
+            return "keras", f"on {accelerator()}"
+        if backend not in ("tensorflow", "jax"):
+            return "keras", f"on the backend {backend}"
         cell = self.cell
         standard = {"activation": "tanh", "recurrent_activation": "sigmoid"}
         for name, usual in standard.items():
@@ -121,12 +126,26 @@ class _TimeBatched:
             return "keras", "unroll=True"
         if mask is not None:
             return "keras", "the sequences are masked"
-        return "time-batched", "all steps at once, on the CPU"
+        return "time-batched", "on a CPU"
 
     def inner_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
     ) -> tuple:
         """Called by Keras; returns last output, outputs and last states."""
+        if not training or not self.weight_dropout:
+            return self._inner_loop(sequences, initial_state, mask, training)
+        cell, kernel = self.cell, self.cell.recurrent_kernel
+        cell.recurrent_kernel = keras.random.dropout(
+            ops.convert_to_tensor(kernel), self.weight_dropout, seed=cell.seed_generator
+        )
+        try:
+            return self._inner_loop(sequences, initial_state, mask, training)
+        finally:
+            cell.recurrent_kernel = kernel
+
+    def _inner_loop(
+        self, sequences: Any, initial_state: Any, mask: Any, training: bool
+    ) -> tuple:
         ids = keras.backend.is_int_dtype(sequences.dtype)
         by_keras = self.path(mask)[0] == "keras"
         if ids and (by_keras or (training and self.dropout)):
@@ -148,9 +167,9 @@ class _TimeBatched:
             weights.append(bias[1])
             bias = bias[0]
         exact = keras.backend.result_type(self.compute_dtype, "float32")
+        whole = [sequences, *keras.tree.flatten(initial_state)]
         parts = []
-        for part in _parts([sequences, *keras.tree.flatten(initial_state)]):
-            part, *states = part
+        for part, *states in _parts(whole):
             steps = ops.transpose(part, (1, 0, 2))
             z = lookup(steps[:, :, 0], kernel) if ids else ops.matmul(steps, kernel)
             outputs, states = recurrence.recur(
@@ -169,25 +188,52 @@ class _TimeBatched:
 
 @keras.saving.register_keras_serializable(package="textgen")
 class SimpleRNN(_TimeBatched, keras.layers.SimpleRNN):
-    __doc__ = "`keras.layers.SimpleRNN`, faster on CPUs.\n" + (
-        _TimeBatched.__doc__ or ""
-    ).partition("\n")[2]
+    """`keras.layers.SimpleRNN`, faster on a CPU, and also for ids.
+
+    Arguments, weights, names, configuration and results are those of Keras's layer,
+    and there is `weight_dropout`: a float in [0, 1), the share of the recurrent weights
+    that each batch leaves out in training (Merity et al., "Regularizing and Optimizing
+    LSTM Language Models", ICLR 2018).
+
+    Input: float sequences `(N, T, D)`, or integer ids `(N, T, 1)`, which stand for
+    one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
+    Output: `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
+    """
+
     _recurrence = recurrence.SIMPLE_RNN
 
 
 @keras.saving.register_keras_serializable(package="textgen")
 class GRU(_TimeBatched, keras.layers.GRU):
-    __doc__ = "`keras.layers.GRU`, faster on CPUs.\n" + (
-        _TimeBatched.__doc__ or ""
-    ).partition("\n")[2]
+    """`keras.layers.GRU`, faster on a CPU, and also for ids.
+
+    Arguments, weights, names, configuration and results are those of Keras's layer,
+    and there is `weight_dropout`: a float in [0, 1), the share of the recurrent weights
+    that each batch leaves out in training (Merity et al., "Regularizing and Optimizing
+    LSTM Language Models", ICLR 2018).
+
+    Input: float sequences `(N, T, D)`, or integer ids `(N, T, 1)`, which stand for
+    one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
+    Output: `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
+    """
+
     _recurrence = recurrence.GRU
 
 
 @keras.saving.register_keras_serializable(package="textgen")
 class LSTM(_TimeBatched, keras.layers.LSTM):
-    __doc__ = "`keras.layers.LSTM`, faster on CPUs.\n" + (
-        _TimeBatched.__doc__ or ""
-    ).partition("\n")[2]
+    """`keras.layers.LSTM`, faster on a CPU, and also for ids.
+
+    Arguments, weights, names, configuration and results are those of Keras's layer,
+    and there is `weight_dropout`: a float in [0, 1), the share of the recurrent weights
+    that each batch leaves out in training (Merity et al., "Regularizing and Optimizing
+    LSTM Language Models", ICLR 2018).
+
+    Input: float sequences `(N, T, D)`, or integer ids `(N, T, 1)`, which stand for
+    one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
+    Output: `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
+    """
+
     _recurrence = recurrence.LSTM
 
 
@@ -222,14 +268,27 @@ def lookup(ids: Any, kernel: Any) -> Any:
     return rows(kernel)
 
 
-def _has_gpu() -> bool:
-    if keras.backend.backend() == "tensorflow":
+def accelerator() -> str | None:
+    """The name of the GPU or TPU that Keras computes on; `None` for a CPU."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
         import tensorflow as tf
 
-        return bool(tf.config.list_logical_devices("GPU"))
-    import jax
+        devices = tf.config.list_physical_devices("GPU")
+        if not tf.config.list_logical_devices("GPU") or not devices:
+            return None
+        details = tf.config.experimental.get_device_details(devices[0])
+        return details.get("device_name", "GPU")
+    if backend == "jax":
+        import jax
 
-    return jax.default_backend() != "cpu"
+        device = jax.devices()[0]
+        return None if device.platform == "cpu" else device.device_kind
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return None
 
 
 def _parts(tensors: list) -> list[list]:
@@ -252,7 +311,10 @@ def _parts(tensors: list) -> list[list]:
     # Unknown until it runs, a small batch has all its rows in the first parts.
     each = ops.maximum((rows + cores - 1) // cores, _ROWS)
     return [
-        [tensor[ops.minimum(part * each, rows) : (part + 1) * each] for tensor in tensors]
+        [
+            tensor[ops.minimum(part * each, rows) : (part + 1) * each]
+            for tensor in tensors
+        ]
         for part in range(cores)
     ]
 

@@ -26,6 +26,7 @@ from textgen.layers import (
     Embedding,
     OneHot,
     SimpleRNN,
+    accelerator,
     is_one_hot,
 )
 from textgen.vocabulary import NO_SYMBOL, Vocabulary
@@ -76,6 +77,8 @@ class LanguageModel(keras.Model):
         dropout: float in [0, 1). Dropout after each recurrent layer. Defaults to `0`.
         recurrent_dropout: float in [0, 1). Dropout of the state from step to step.
             Defaults to `0`.
+        weight_dropout: float in [0, 1). Dropout of the recurrent weights, the same for
+            a whole batch (Merity et al., ICLR 2018). Defaults to `0`.
         embedding: int or `None`. Size of the vectors that stand for the symbols;
             `None` feeds one-hot vectors. Defaults to `None`.
         layer_norm: bool. Whether to normalise the output of each recurrent layer.
@@ -123,6 +126,7 @@ class LanguageModel(keras.Model):
         units: int | Sequence[int] = (128,),
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         embedding: int | None = None,
         layer_norm: bool = False,
         tie_weights: bool = False,
@@ -161,6 +165,7 @@ class LanguageModel(keras.Model):
                     size,
                     **activations,
                     recurrent_dropout=recurrent_dropout,
+                    weight_dropout=weight_dropout,
                     return_sequences=return_sequences or index < len(units) - 1,
                     return_state=True,
                     dtype=policy,
@@ -204,6 +209,7 @@ class LanguageModel(keras.Model):
         self.units = units
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
+        self.weight_dropout = weight_dropout
         self.embedding = embedding
         self.layer_norm = layer_norm
         self.tie_weights = tie_weights
@@ -266,6 +272,19 @@ class LanguageModel(keras.Model):
         """Returns `(N, V)` or `(N, T, V)`."""
         steps = input_shape[1:2] if self.return_sequences else ()
         return (input_shape[0], *steps, len(self.vocabulary))
+
+    def computation(self) -> str:
+        """Says in one line on what and how the model computes, and why so.
+
+        Example: `CPU (2 cores), float32, lstm time-batched (on a CPU)`. The recurrent
+        layers are `time-batched`, see `textgen.layers`, or Keras's own; with cuDNN,
+        where the reason says so.
+        """
+        device = accelerator() or f"CPU ({os.cpu_count()} cores)"
+        # A mask never comes; layers differ in their sizes only.
+        path, reason = self.recurrent_layers[0].path()
+        path = path if path == "time-batched" else "by Keras"
+        return f"{device}, {self.dtype_policy.name}, {self.cell} {path} ({reason})"
 
     # === Training ===
 
@@ -341,6 +360,7 @@ class LanguageModel(keras.Model):
     ) -> Any:
         """Trains the model; arguments and result are those of `keras.Model.fit`.
 
+        Unless `verbose=0`, the first line says what it computes on; see `computation`.
         textgen's datasets shuffle by themselves; `shuffle` is for arrays.
 
         Raises:
@@ -364,6 +384,8 @@ class LanguageModel(keras.Model):
         if self.stateful or isinstance(x, Dataset):
             shuffle = False
         epoch_begin = _EpochBegin(x, kwargs.get("initial_epoch", 0))
+        if verbose != 0:
+            print(f"Training on {self.computation()}", flush=True)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             epoch_begin.set_model(self)
             callbacks.callbacks.insert(0, epoch_begin)
@@ -716,6 +738,7 @@ class LanguageModel(keras.Model):
             "units": list(self.units),
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
+            "weight_dropout": self.weight_dropout,
             "embedding": self.embedding,
             "layer_norm": self.layer_norm,
             "tie_weights": self.tie_weights,
@@ -842,7 +865,7 @@ def _check_arguments(arguments: dict) -> None:
     check(units and min(units) > 0, "units", "one or more positive integers")
     for name in ("activation", "recurrent_activation"):
         check(isinstance(arguments[name], str), name, "a name, such as 'tanh'")
-    for name in ("dropout", "recurrent_dropout"):
+    for name in ("dropout", "recurrent_dropout", "weight_dropout"):
         check(0 <= arguments[name] < 1, name, "at least 0 and less than 1")
     check(embedding is None or embedding > 0, "embedding", "positive, or None")
     check(arguments["sequence_length"] > 0, "sequence_length", "positive")

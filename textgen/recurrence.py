@@ -79,7 +79,12 @@ def recur(cell: Cell, z: Any, weights: list, states: list) -> tuple[Any, list]:
                 _rows(d_product, kernel.dtype),
             )
             d_bias = [ops.sum(d_product, axis=(0, 1)) for _ in bias]
-            return d_z, d_kernel, *(ops.cast(d, kernel.dtype) for d in d_bias), *d_states
+            return (
+                d_z,
+                d_kernel,
+                *(ops.cast(d, kernel.dtype) for d in d_bias),
+                *d_states,
+            )
 
         return (outputs, *last), gradient
 
@@ -288,9 +293,7 @@ def _compiled(function: Callable, *args: Any) -> Any:
     """Calls a function, compiled by itself where nobody else will compile it."""
     if keras.backend.backend() != "tensorflow":
         return function(*args)
-    signature = tuple(
-        (tuple(x.shape), x.dtype.name) for x in keras.tree.flatten(args)
-    )
+    signature = tuple((tuple(x.shape), x.dtype.name) for x in keras.tree.flatten(args))
     return _tensorflow_function(function, signature)(*args)
 
 

@@ -1,0 +1,107 @@
+"""Trains on the plays for 130 seconds of the whole process; `train.py` runs it.
+
+    python benchmarks/quality.py [--started SECONDS] [--seconds 130]
+
+tinyshakespeare, the first 90 %. The clock runs from `--started`, as `time.time()` gives
+it, or from the start of this script, through imports and compilation to the last step.
+Learning rate and end go by the clock, so that a slower machine takes fewer steps. The
+validation loss, measured after that, is of the last 10 %, the state carried through the
+text, every character counted. The last line is JSON.
+"""
+
+import time
+
+STARTED = time.time()
+
+import argparse
+import json
+import math
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import textgen
+
+UNITS = 512
+EMBEDDING = 64
+BATCH_SIZE = 32
+SEQUENCE_LENGTH = 32  # short, since steps are dearer here than characters
+LEARNING_RATE = 4e-3
+WARMUP = 0.03  # of the time
+CHUNK = 512  # characters of the validation text in a step
+
+
+class ByTheClock(keras.callbacks.Callback):
+    """Warms the learning rate up, lets it fall along a cosine, and ends in time."""
+
+    def __init__(self, started: float, seconds: float) -> None:
+        super().__init__()
+        self.started, self.seconds = started, seconds
+        self.steps = 0
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        spent = (time.time() - self.started) / self.seconds
+        rate = 0.5 * (1 + math.cos(math.pi * min(1.0, spent)))
+        rate = LEARNING_RATE * min(1.0, spent / WARMUP) * max(rate, 0.02)
+        self.model.optimizer.learning_rate = rate
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.steps += 1
+        # The step in hand must end in time as well.
+        each = (time.time() - self.started) / (self.steps + 1)
+        if time.time() - self.started + each > self.seconds:
+            self.model.stop_training = True
+
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--started", type=float, default=STARTED)
+parser.add_argument("--seconds", type=float, default=130.0)
+arguments = parser.parse_args()
+
+keras.utils.set_random_seed(0)
+text = textgen.load_corpus("tinyshakespeare")
+vocabulary = textgen.Vocabulary.from_text(text)
+train_ids, validation_ids = textgen.split(vocabulary.encode(text), 0.1)
+train = textgen.SequenceDataset(
+    train_ids, SEQUENCE_LENGTH, BATCH_SIZE, sampling="consecutive"
+)
+model = textgen.LanguageModel(
+    vocabulary,
+    units=UNITS,
+    embedding=EMBEDDING,
+    return_sequences=True,
+    stateful=True,
+    batch_size=BATCH_SIZE,
+)
+model.compile(
+    keras.optimizers.Adam(LEARNING_RATE, beta_2=0.99, global_clipnorm=1.0),
+    metrics=["crossentropy"],
+)
+clock = ByTheClock(arguments.started, arguments.seconds)
+model.fit(train, epochs=1000, verbose=0, callbacks=[clock])
+seconds = time.time() - arguments.started
+
+# One row of the text after the other; the first symbol is predicted from the last of
+# the training text, and what fills up the last row counts as no symbol.
+symbols = np.concatenate([train_ids[-1:], validation_ids]).astype(np.int32)
+symbols = np.pad(symbols, (0, -(len(symbols) - 1) % CHUNK), constant_values=-1)
+scores = model.evaluate(
+    symbols[:-1].reshape(-1, CHUNK),
+    symbols[1:].reshape(-1, CHUNK),
+    batch_size=1,
+    verbose=0,
+    return_dict=True,
+)
+characters = clock.steps * BATCH_SIZE * SEQUENCE_LENGTH
+print(
+    json.dumps(
+        {
+            "seconds": seconds,
+            "characters": characters,
+            "validation_loss": scores["crossentropy"],
+        }
+    )
+)

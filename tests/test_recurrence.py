@@ -1,0 +1,706 @@
+"""SimpleRNN, GRU and LSTM against those of Keras, with the same weights."""
+
+import functools
+import itertools
+import json
+import sys
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from textgen import layers, recurrence
+
+tf = pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="gradients are of TensorFlow's tape"
+)
+
+NAMES = ["SimpleRNN", "GRU", "LSTM"]
+WIDTH, UNITS, STEPS, SIZE = 3, 4, 6, 5
+IDS = np.array([[0, 4, -1, 2], [2, -1, -1, 4], [1, 1, 1, 1]])[:, :, None]
+FALLBACKS = [
+    ("SimpleRNN", {"activation": "relu"}, "activation is not tanh"),
+    ("GRU", {"activation": "sigmoid"}, "activation is not tanh"),
+    ("LSTM", {"activation": None}, "activation is not tanh"),
+    ("GRU", {"recurrent_activation": "tanh"}, "recurrent_activation is not sigmoid"),
+    (
+        "LSTM",
+        {"recurrent_activation": layers.keras2_hard_sigmoid},
+        "recurrent_activation is not sigmoid",
+    ),
+    ("GRU", {"reset_after": False}, "reset_after=False"),
+    *[
+        (name, options, reason)
+        for name in NAMES
+        for options, reason in [
+            ({"recurrent_dropout": 0.4, "seed": 1}, "recurrent_dropout=0.4"),
+            ({"use_bias": False}, "use_bias=False"),
+            ({"unroll": True}, "unroll=True"),
+        ]
+    ],
+]
+each_layer = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture(autouse=True)
+def cores(monkeypatch):
+    """A function that sets the number of cores, which is 2 on every machine."""
+
+    def be(number):
+        monkeypatch.setattr(
+            tf.config.threading, "get_inter_op_parallelism_threads", lambda: number
+        )
+
+    be(2)
+    return be
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The number of rows, or `None`, of each call of the fast path."""
+    rows, recur = [], recurrence.recur
+
+    def recording(cell, z, weights, states):
+        rows.append(z.shape[1])
+        return recur(cell, z, weights, states)
+
+    monkeypatch.setattr(recurrence, "recur", recording)
+    return rows
+
+
+def pair(name, width=WIDTH, rows=None, steps=None, **options):
+    """A layer of textgen and that of Keras, with the same weights."""
+    options = {"return_sequences": True, "return_state": True, **options}
+    made = []
+    for module in (layers, keras.layers):
+        layer = getattr(module, name)(UNITS, **options)
+        layer.build((rows, steps, width))
+        set_random(layer.trainable_weights)
+        made.append(layer)
+    return made
+
+
+def set_random(weights):
+    numbers = np.random.default_rng(0)
+    for weight in weights:
+        weight.assign(numbers.normal(size=weight.shape) * 0.7)
+
+
+def inputs_of(name, rows, steps=STEPS, dtype="float32"):
+    """Sequences and initial states."""
+    dtype = keras.DTypePolicy(dtype).variable_dtype
+    numbers = np.random.default_rng(100 * rows + steps)
+    shapes = [(rows, steps, WIDTH)] + [(rows, UNITS)] * (2 if name == "LSTM" else 1)
+    x, *states = [numbers.normal(size=shape).astype(dtype) for shape in shapes]
+    return x, states
+
+
+def one_hot(ids, dtype="float32"):
+    """The one-hot rows of ids `(N, T, 1)`, those of -1 being zero."""
+    return (ids == np.arange(SIZE)).astype(dtype)
+
+
+def runner(layer, how, x, states=(), **kwargs):
+    """A function `(x, *states)` of what a layer returns, and of the gradients.
+
+    They are the gradients of the inputs, unless these are ids, of the states and of
+    the weights. Where sizes are unknown, it takes other batches than `x` as well.
+    """
+
+    def run(x, *states):
+        sources = [x, *states] if x.dtype.is_floating else [*states]
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            results = layer(x, initial_state=list(states) or None, **kwargs)
+            results = keras.tree.flatten(results)
+        sources += [weight.value for weight in layer.trainable_weights]
+        upstream = []
+        for index, y in enumerate(results):
+            numbers = tf.cos(tf.cast(tf.range(tf.size(y)) + 7 * index, tf.float64))
+            upstream.append(tf.cast(tf.reshape(numbers, tf.shape(y)), y.dtype))
+        return results, tape.gradient(results, sources, output_gradients=upstream)
+
+    if how != "eager":
+        signature = []
+        for array in (x, *states):
+            shape = list(array.shape)
+            if how.endswith("-unknown"):
+                shape[:-1] = [None] * (len(shape) - 1)
+            signature.append(tf.TensorSpec(shape, array.dtype))
+        jit = how.startswith("xla")
+        run = tf.function(run, signature, autograph=False, jit_compile=jit)
+
+    def arrays(x, *states):
+        results, gradients = run(*[tf.constant(array) for array in (x, *states)])
+        return SimpleNamespace(
+            dtypes=[y.dtype for y in results],
+            results=[tf.cast(y, tf.float64).numpy() for y in results],
+            gradients=[tf.convert_to_tensor(g).numpy() for g in gradients],
+        )
+
+    return arrays
+
+
+def compute(layer, x, states=(), how="eager", **kwargs):
+    """Calls the function that `runner` makes."""
+    return runner(layer, how, x, states, **kwargs)(x, *states)
+
+
+def assert_same(actual, expected, atol=1e-5, rtol=1e-4):
+    """Compares results absolutely, and gradients in relation to the largest."""
+    assert actual.dtypes == expected.dtypes
+    for ours, theirs in zip(actual.results, expected.results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol)
+    for ours, theirs in zip(actual.gradients, expected.gradients, strict=True):
+        atol = rtol * np.abs(theirs).max()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol)
+
+
+@functools.cache
+def by_keras(name, rows, steps=STEPS, dtype="float32"):
+    _, stock = pair(name, dtype=dtype)
+    return compute(stock, *inputs_of(name, rows, steps, dtype))
+
+
+# === Results and gradients ===
+
+
+@each_layer
+@pytest.mark.parametrize(
+    ("how", "rows"),
+    [("eager", 1), ("eager", 33), ("graph", 5), ("graph", 64), ("xla", 5)],
+)
+def test_results_and_gradients_are_those_of_keras(name, how, rows, calls):
+    layer, _ = pair(name)
+    assert_same(compute(layer, *inputs_of(name, rows), how), by_keras(name, rows))
+    assert len(calls) == (2 if rows > 32 else 1)
+
+
+@each_layer
+@pytest.mark.parametrize(
+    ("how", "batches"), [("graph-unknown", [1, 5, 33]), ("xla-unknown", [33])]
+)
+def test_batches_of_unknown_size(name, how, batches, calls):
+    layer, _ = pair(name)
+    run = runner(layer, how, *inputs_of(name, 1))
+    for rows in batches:
+        x, states = inputs_of(name, rows)
+        assert_same(run(x, *states), by_keras(name, rows))
+    assert calls == [None, None]
+
+
+@each_layer
+@pytest.mark.parametrize("how", ["eager", "xla"])
+def test_one_step(name, how):
+    layer, _ = pair(name)
+    actual = compute(layer, *inputs_of(name, 5, steps=1), how)
+    assert_same(actual, by_keras(name, 5, steps=1))
+
+
+@each_layer
+def test_double_precision(name):
+    layer, _ = pair(name, dtype="float64")
+    actual = compute(layer, *inputs_of(name, 5, dtype="float64"))
+    expected = by_keras(name, 5, dtype="float64")
+    assert_same(actual, expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [*itertools.product(NAMES, ["eager", "graph-unknown"]), ("SimpleRNN", "xla")],
+)
+def test_mixed_precision_is_no_less_exact_than_in_keras(name, how, calls):
+    layer, _ = pair(name, dtype="mixed_bfloat16")
+    actual = compute(layer, *inputs_of(name, 33), how)
+    exact, theirs = by_keras(name, 33), by_keras(name, 33, dtype="mixed_bfloat16")
+    assert actual.dtypes == theirs.dtypes
+    assert calls
+
+    def errors(of):
+        return [
+            np.sqrt(np.mean((y - expected) ** 2) / np.mean(expected**2))
+            for y, expected in zip(
+                of.results + of.gradients,
+                exact.results + exact.gradients,
+                strict=True,
+            )
+        ]
+
+    assert max(errors(actual)) < 0.05
+    assert (np.array(errors(actual)) < 2 * np.array(errors(theirs))).all()
+
+
+# === Options ===
+
+
+@each_layer
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("return_state", [False, True])
+def test_what_is_returned(name, return_sequences, return_state, calls):
+    layer, stock = pair(
+        name, return_sequences=return_sequences, return_state=return_state
+    )
+    x, states = inputs_of(name, 5)
+    actual, expected = compute(layer, x, states), compute(stock, x, states)
+    assert_same(actual, expected)
+    assert len(actual.results) == 1 + return_state * len(states)
+    assert calls == [5]
+
+
+@each_layer
+def test_states_are_zero_unless_given(name, calls):
+    layer, stock = pair(name)
+    x, _ = inputs_of(name, 5)
+    assert_same(compute(layer, x), compute(stock, x))
+    assert calls == [5]
+
+
+@each_layer
+@pytest.mark.parametrize("how", ["eager", "graph-unknown"])
+def test_backwards(name, how, calls):
+    layer, stock = pair(name, go_backwards=True)
+    x, states = inputs_of(name, 5)
+    assert_same(compute(layer, x, states, how), compute(stock, x, states))
+    assert set(calls) <= {5, None}
+    assert calls
+
+
+@each_layer
+@pytest.mark.parametrize("how", ["eager", "graph"])
+def test_stateful(name, how, calls):
+    layer, stock = pair(name, rows=5, stateful=True)
+    x = inputs_of(name, 5, steps=3 * STEPS)[0]
+    for start in range(0, 3 * STEPS, STEPS):
+        part = x[:, start : start + STEPS]
+        assert_same(compute(layer, part, how=how), compute(stock, part))
+    assert len(calls) == 3
+    for ours, theirs in zip(layer.states, stock.states, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    layer.reset_state()
+    fresh, _ = pair(name)
+    assert_same(compute(layer, part), compute(fresh, part), atol=0, rtol=1e-6)
+
+
+@each_layer
+@pytest.mark.parametrize("rows", [5, 33])
+def test_dropout_of_a_seed_is_that_of_keras(name, rows, calls):
+    layer, stock = pair(name, dropout=0.4, seed=1)
+    x, states = inputs_of(name, rows)
+    first, second = [compute(layer, x, states, training=True) for _ in range(2)]
+    assert_same(first, compute(stock, x, states, training=True))
+    assert_same(second, compute(stock, x, states, training=True))
+    assert np.abs(first.results[0] - second.results[0]).max() > 0.1
+    assert sum(calls) == 2 * rows
+
+
+@each_layer
+def test_dropout_is_of_training_only(name, calls):
+    layer, _ = pair(name, dropout=0.4, seed=1)
+    actual = compute(layer, *inputs_of(name, 5), training=False)
+    assert_same(actual, by_keras(name, 5))
+    assert calls == [5]
+
+
+@pytest.mark.parametrize("name", ["GRU", "LSTM"])
+def test_dropout_of_each_gate(name):
+    options = {"implementation": 1, "use_cudnn": False}  # with "auto", Keras fails
+    layer, stock = pair(name, dropout=0.4, seed=1, **options)
+    x, states = inputs_of(name, 5)
+    actual = compute(layer, x, states, training=True)
+    assert_same(actual, compute(stock, x, states, training=True))
+
+
+@each_layer
+def test_both_directions(name, calls):
+    layer, stock = pair(name, return_state=False)
+    both = [keras.layers.Bidirectional(one) for one in (layer, stock)]
+    x, _ = inputs_of(name, 5)
+    for wrapper in both:
+        wrapper.build(x.shape)
+        set_random(wrapper.trainable_weights)
+    assert_same(*[compute(wrapper, x) for wrapper in both])
+    assert calls == [5, 5]
+
+
+# === Which path ===
+
+
+@each_layer
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"activation": keras.activations.tanh},
+        {"dropout": 0.3},
+        {"go_backwards": True},
+        {"stateful": True},
+        {"dtype": "mixed_bfloat16"},
+    ],
+)
+def test_fast_path(name, options):
+    layer = getattr(layers, name)(UNITS, **options)
+    assert layer.path() == ("time-batched", "on a CPU")
+
+
+@pytest.mark.parametrize(("name", "options", "reason"), FALLBACKS)
+def test_what_the_fast_path_does_not_know_is_done_by_keras(
+    name, options, reason, calls
+):
+    layer, stock = pair(name, steps=STEPS, **options)
+    assert layer.path() == ("keras", reason)
+    x, states = inputs_of(name, 5)
+    actual = compute(layer, x, states, training=True)
+    assert_same(actual, compute(stock, x, states, training=True))
+    assert calls == []
+
+
+@each_layer
+def test_masked_sequences_are_done_by_keras(name, calls):
+    layer, stock = pair(name)
+    x, states = inputs_of(name, 5)
+    mask = np.arange(STEPS) < np.array([[6], [3], [1], [0], [5]])
+    assert layer.path(mask) == ("keras", "the sequences are masked")
+    actual = compute(layer, x, states, mask=mask)
+    assert_same(actual, compute(stock, x, states, mask=mask))
+    x[~mask] = 9.0
+    masked = keras.layers.Masking(9.0)(x)
+    for ours, theirs in zip(layer(masked), stock(masked), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert calls == []
+
+
+def test_no_accelerator():
+    if tf.config.list_logical_devices("GPU"):
+        pytest.skip("there is a GPU")
+    assert layers.accelerator() is None
+
+
+@pytest.mark.parametrize(
+    ("details", "name"), [({"device_name": "NVIDIA X1"}, "NVIDIA X1"), ({}, "GPU")]
+)
+def test_gpu_of_tensorflow(details, name, monkeypatch, calls):
+    for kind in ("physical", "logical"):
+        monkeypatch.setattr(
+            tf.config, f"list_{kind}_devices", lambda kind: ["GPU:0"] * (kind == "GPU")
+        )
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda device: details
+    )
+    assert layers.accelerator() == name
+    assert layers.GRU(UNITS).path() == ("keras", f"on {name}")
+
+
+def test_gpu_that_tensorflow_was_told_not_to_use(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
+    assert layers.accelerator() is None
+
+
+@pytest.mark.parametrize(
+    ("platform", "name", "path"),
+    [
+        ("cpu", None, ("time-batched", "on a CPU")),
+        ("tpu", "TPU v4", ("keras", "on TPU v4")),
+    ],
+)
+def test_devices_of_jax(platform, name, path, monkeypatch):
+    layer = layers.LSTM(UNITS)
+    device = SimpleNamespace(platform=platform, device_kind="TPU v4")
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: [device]))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert layers.accelerator() == name
+    assert layer.path() == path
+
+
+@pytest.mark.parametrize(
+    ("available", "name", "reason"),
+    [(True, "NVIDIA X1", "on NVIDIA X1"), (False, None, "on the backend torch")],
+)
+def test_devices_of_torch(available, name, reason, monkeypatch):
+    layer = layers.LSTM(UNITS)
+    cuda = SimpleNamespace(
+        is_available=lambda: available, get_device_name=lambda: "NVIDIA X1"
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    assert layers.accelerator() == name
+    assert layer.path() == ("keras", reason)
+
+
+# === Ids ===
+
+
+@each_layer
+@pytest.mark.parametrize(
+    ("how", "largest"),
+    [("eager", SIZE - 1), ("eager", SIZE), ("xla-unknown", SIZE - 1)],
+)
+def test_ids_are_one_hot_rows(name, how, largest, calls, monkeypatch):
+    monkeypatch.setattr(layers, "_LARGEST_PRODUCT", largest)
+    layer, stock = pair(name, SIZE)
+    _, states = inputs_of(name, len(IDS))
+    actual = compute(layer, IDS, states, how)
+    expected = compute(stock, one_hot(IDS), states)
+    del expected.gradients[0]  # that of the rows
+    assert_same(actual, expected)
+    assert calls
+
+
+@each_layer
+@pytest.mark.parametrize("how", ["eager", "graph-unknown"])
+def test_ids_where_keras_computes(name, how, calls):
+    layer, stock = pair(name, SIZE, activation="relu")
+    _, states = inputs_of(name, len(IDS))
+    actual = compute(layer, IDS, states, how)
+    expected = compute(stock, one_hot(IDS), states)
+    del expected.gradients[0]
+    assert_same(actual, expected)
+    assert calls == []
+
+
+@each_layer
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int64"])
+def test_ids_of_any_integers(name, dtype):
+    layer, stock = pair(name, SIZE)
+    ids = np.maximum(IDS, 0) if dtype == "uint8" else IDS
+    results = keras.tree.flatten(layer(ids.astype(dtype)))
+    expected = keras.tree.flatten(stock(one_hot(ids)))
+    for ours, theirs in zip(results, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@each_layer
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int32", "float64"])
+def test_rows_of_any_dtype(name, dtype, calls):
+    layer, stock = pair(name, SIZE)
+    rows = one_hot(IDS, dtype)
+    for ours, theirs in zip(layer(rows), stock(rows), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert calls == [len(IDS)]
+
+
+@each_layer
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"use_bias": False}, {"recurrent_dropout": 0.3}, {"go_backwards": True}],
+)
+def test_ids_with_dropout(name, training, options):
+    layer, stock = pair(name, SIZE, dropout=0.4, seed=1, **options)
+    actual = compute(layer, IDS, training=training)
+    expected = compute(stock, one_hot(IDS), training=training)
+    del expected.gradients[0]
+    assert_same(actual, expected)
+
+
+@each_layer
+def test_masked_ids(name, calls):
+    layer, stock = pair(name, SIZE)
+    mask = IDS[:, :, 0] >= 0
+    actual = compute(layer, IDS, mask=mask)
+    expected = compute(stock, one_hot(IDS), mask=mask)
+    del expected.gradients[0]
+    assert_same(actual, expected)
+    assert calls == []
+
+
+@each_layer
+def test_ids_in_mixed_precision(name, calls):
+    layer, stock = pair(name, SIZE, dtype="mixed_bfloat16")
+    actual, expected = compute(layer, IDS), compute(stock, one_hot(IDS))
+    del expected.gradients[0]
+    assert_same(actual, expected, atol=0.02, rtol=0.05)
+    assert calls == [len(IDS)]
+
+
+@pytest.mark.parametrize("largest", [SIZE - 1, SIZE])
+@pytest.mark.parametrize("shape", [(12,), (3, 4), (3, 2, 2)])
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64"])
+def test_lookup(largest, shape, dtype, monkeypatch):
+    monkeypatch.setattr(layers, "_LARGEST_PRODUCT", largest)
+    numbers = np.random.default_rng(0)
+    kernel = tf.constant(numbers.normal(size=(SIZE, 2)))
+    upstream = numbers.normal(size=(*shape, 2))
+    ids = IDS.reshape(shape).astype(dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        rows = layers.lookup(tf.constant(ids), kernel)
+    matrix = one_hot(ids[..., None], "float64")
+    np.testing.assert_array_equal(rows, matrix @ kernel.numpy())
+    gradient = tape.gradient(rows, kernel, output_gradients=tf.constant(upstream))
+    expected = np.tensordot(matrix, upstream, axes=(range(len(shape)),) * 2)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-12)
+
+
+# === Parts of a batch ===
+
+
+@pytest.mark.parametrize(
+    ("number", "rows", "sizes"),
+    [
+        (1, 64, [64]),
+        (2, 1, [1]),
+        (2, 31, [31]),
+        (2, 32, [16, 16]),
+        (2, 33, [17, 16]),
+        (4, 33, [17, 16]),
+        (4, 50, [17, 17, 16]),
+        (4, 64, [16, 16, 16, 16]),
+        (4, 130, [33, 33, 33, 31]),
+    ],
+)
+def test_parts_of_a_batch(number, rows, sizes, cores):
+    cores(number)
+    tensors = [np.arange(2 * rows).reshape(rows, 2), np.arange(rows)]
+    parts = layers._parts([ops.convert_to_tensor(tensor) for tensor in tensors])
+    assert [[len(tensor) for tensor in part] for part in parts] == [
+        [n, n] for n in sizes
+    ]
+    for whole, pieces in zip(tensors, zip(*parts, strict=True), strict=True):
+        np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def test_parts_of_a_batch_of_unknown_size(cores):
+    cores(3)
+    parts = tf.function(layers._parts, [[tf.TensorSpec([None])]], autograph=False)
+    for rows, sizes in {
+        1: [1, 0, 0],
+        16: [16, 0, 0],
+        17: [16, 1, 0],
+        50: [17, 17, 16],
+        64: [22, 22, 20],
+    }.items():
+        pieces = [part for [part] in parts([tf.range(rows, dtype="float32")])]
+        assert [len(piece) for piece in pieces] == sizes
+        np.testing.assert_array_equal(np.concatenate(pieces), np.arange(rows))
+
+
+def test_one_core_for_a_batch_of_unknown_size(cores, calls):
+    cores(1)
+    layer, _ = pair("SimpleRNN")
+    actual = compute(layer, *inputs_of("SimpleRNN", 33), "graph-unknown")
+    assert_same(actual, by_keras("SimpleRNN", 33))
+    assert calls == [None]
+
+
+def test_cores_of_the_machine(cores, monkeypatch):
+    cores(0)  # TensorFlow's word for "as many as there are"
+    monkeypatch.setattr(layers.os, "cpu_count", lambda: 3)
+    assert len(layers._parts([ops.zeros((48, 1))])) == 3
+
+
+# === Configuration, files and training ===
+
+
+@each_layer
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {
+            "activation": "relu",
+            "dropout": 0.2,
+            "recurrent_dropout": 0.3,
+            "return_sequences": True,
+            "go_backwards": True,
+            "dtype": "mixed_bfloat16",
+            "seed": 3,
+        },
+    ],
+)
+def test_config_round_trip(name, options):
+    layer = getattr(layers, name)(UNITS, name="layer", **options)
+    stock = getattr(keras.layers, name)(UNITS, name="layer", **options)
+    config = layer.get_config()
+    assert json.dumps(config) == json.dumps(stock.get_config())
+    assert type(layer).from_config(config).get_config() == config
+    assert type(stock).from_config(config).get_config() == config
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
+    copy = keras.saving.deserialize_keras_object(config)
+    assert type(copy) is type(layer)
+    assert keras.saving.serialize_keras_object(copy) == config
+
+
+def stack(module):
+    """A model of all three layers, and always with the same weights."""
+    model = keras.Sequential(
+        [
+            keras.Input((None, WIDTH)),
+            module.SimpleRNN(UNITS, return_sequences=True),
+            module.GRU(UNITS, return_sequences=True, go_backwards=True),
+            module.LSTM(UNITS),
+            keras.layers.Dense(1),
+        ]
+    )
+    set_random(model.trainable_weights)
+    return model
+
+
+def test_model_of_a_file(tmp_path, calls):
+    model = stack(layers)
+    x, _ = inputs_of("GRU", 5)
+    expected = model(x)
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    assert [type(layer) for layer in copy.layers] == [
+        type(layer) for layer in model.layers
+    ]
+    calls.clear()
+    np.testing.assert_array_equal(copy(x), expected)
+    assert len(calls) == 3
+
+
+def test_weights_are_those_of_keras(tmp_path):
+    ours, stock = stack(layers), stack(keras.layers)
+    assert [(w.name, w.shape) for w in ours.weights] == [
+        (w.name, w.shape) for w in stock.weights
+    ]
+    x, _ = inputs_of("GRU", 5)
+    file = tmp_path / "a.weights.h5"
+    for source, target in [(ours, stock), (stock, ours)]:
+        for weight in source.weights:
+            weight.assign(weight * 0.9)
+        source.save_weights(file)
+        target.load_weights(file)
+        for a, b in zip(source.get_weights(), target.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(target(x), source(x), atol=1e-5)
+
+
+@functools.cache
+def losses(module, **options):
+    model = stack(module)
+    x, _ = inputs_of("GRU", 5)
+    model.compile(keras.optimizers.Adam(0.05), "mse", **options)
+    return model.fit(x, x[:, -1, :1], epochs=12, verbose=0).history["loss"]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_training_is_that_of_keras(jit_compile, calls):
+    actual = losses(layers, jit_compile=jit_compile)
+    assert set(calls) == {5}
+    assert actual[-1] < 0.2 * actual[0]
+    expected = losses(keras.layers, run_eagerly=True)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3)
+
+
+@each_layer
+def test_training_on_ids_is_that_on_one_hot_rows(name):
+    targets = np.array([1, 2, 0])
+    trained = []
+    for x, shape, dtype in [(IDS, 1, "int32"), (one_hot(IDS), SIZE, "float32")]:
+        layer, _ = pair(name, SIZE, return_sequences=False, return_state=False)
+        model = keras.Sequential(
+            [keras.Input((None, shape), dtype=dtype), layer, keras.layers.Softmax()]
+        )
+        loss = "sparse_categorical_crossentropy"
+        model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)
+        before = layer.get_weights()
+        model.fit(x, targets, epochs=2, shuffle=False, verbose=0)
+        trained.append(layer.get_weights())
+    for a, b, old in zip(*trained, before, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+        assert np.abs(a - old).max() > 1e-3
