@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test lint bench wheel-test clean
+.PHONY: help demo test lint bench bench-generate bench-train wheel-test clean
 
 help:
 	@echo "make demo        train on dinosaur names for half a minute and invent new ones"
 	@echo "make test        run the tests"
 	@echo "make lint        check format, style and types"
-	@echo "make bench       measure the speed of writing"
+	@echo "make bench       measure the speed of training and of writing; each alone with"
+	@echo "                 make bench-train, make bench-generate"
 	@echo "make wheel-test  build the wheel, install it alone, train and generate with it"
 	@echo "make clean       remove what make made"
 
@@ -25,8 +26,13 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed
+bench: bench-train bench-generate
+
+bench-generate: $(VENV)/installed
 	$(BIN)/python benchmarks/generate.py
+
+bench-train: $(VENV)/installed-bench
+	$(BIN)/python benchmarks/train.py
 
 # In an environment of its own, from a folder that holds nothing else.
 wheel-test:
@@ -43,6 +49,10 @@ $(VENV)/installed: setup.cfg pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-test

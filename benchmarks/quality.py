@@ -43,12 +43,14 @@ class ByTheClock(keras.callbacks.Callback):
         self.steps = 0
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Sets the learning rate."""
         spent = (time.time() - self.started) / self.seconds
         rate = 0.5 * (1 + math.cos(math.pi * min(1.0, spent)))
         rate = LEARNING_RATE * min(1.0, spent / WARMUP) * max(rate, 0.02)
         self.model.optimizer.learning_rate = rate
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Ends the training when the time is up."""
         self.steps += 1
         # The step in hand must end in time as well.
         each = (time.time() - self.started) / (self.steps + 1)

@@ -97,6 +97,62 @@ def test_train_options_reach_the_model(capsys):
     assert model.optimizer.clipvalue == 0.25
 
 
+def test_training_options_reach_the_optimizer(capsys):
+    code = run(
+        *["train", "text.txt", "-o", "a.keras", *TRAIN, "--batch-size", 10],
+        *["--schedule", "cosine", "--warmup-steps", 5, "--learning-rate", 0.25],
+        *["--weight-decay", 0.125, "--gradient-accumulation-steps", 2],
+        *["--precision", "mixed_bfloat16", "--weight-dropout", 0.25, "--jit"],
+    )
+    printed = capsys.readouterr()
+    assert (code, printed.err) == (0, "")
+    assert "mixed_bfloat16, lstm time-batched" in printed.out
+    model = textgen.load("a.keras")
+    assert model.dtype_policy.name == "mixed_bfloat16"
+    assert model.weight_dropout == 0.25
+    assert model.jit_compile
+    optimizer = model.optimizer
+    assert optimizer.weight_decay == 0.125
+    assert optimizer.gradient_accumulation_steps == 2
+    schedule = optimizer._learning_rate
+    assert [float(schedule(step)) for step in (0, 5)] == [0.0, 0.25]
+    # 26 batches, of which 2 make a step: so many that the cosine has almost ended.
+    batches = int(printed.out.partition(" batches")[0].split()[-1])
+    assert float(schedule(batches)) < 1e-6
+
+
+def test_warm_up_without_a_schedule(capsys):
+    options = ["--warmup-steps", 2, "--learning-rate", 0.5]
+    assert run("train", "text.txt", "-o", "a.keras", *TRAIN, *options) == 0
+    schedule = textgen.load("a.keras").optimizer._learning_rate
+    assert [float(schedule(step)) for step in (0, 1, 2, 50)] == [0, 0.25, 0.5, 0.5]
+
+
+def test_early_stopping_keeps_the_best_weights(capsys):
+    options = ["--units", 8, "--max-new-tokens", 0, "--learning-rate", 1.0]
+    options += ["--early-stopping", 2, "--epochs", 50, "--log", "a.csv"]
+    assert run("train", "text.txt", "-o", "a.keras", *options) == 0
+    with open("a.csv", newline="") as file:
+        losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 3
+    model = textgen.load("a.keras")
+    validation = textgen.WindowDataset(
+        textgen.split(model.vocabulary.encode(TEXT), 0.1)[1]
+    )
+    assert model.evaluate(validation, verbose=0) == pytest.approx(
+        losses[best], rel=1e-5
+    )
+
+
+def test_info(model_file, capsys):
+    assert run("info", model_file) == 0
+    printed = capsys.readouterr().out
+    assert "gru, units 8, many-to-many" in printed
+    assert "27 characters" in printed
+    assert "float32, gru time-batched (on a CPU)" in printed
+
+
 def test_same_seed_same_weights(capsys):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run("train", "text.txt", "-o", f"{name}.keras", "--seed", seed, *TRAIN)
@@ -186,6 +242,17 @@ BAD = {
     "batch size": ["train", "text.txt", "--batch-size", "0"],
     "dropout": ["train", "text.txt", "--dropout", "1"],
     "learning rate": ["train", "text.txt", "--learning-rate", "nan"],
+    "warm-up": ["train", "text.txt", "--warmup-steps", "-1"],
+    "all warm-up": ["train", "text.txt", "--warmup-steps", "100000"],
+    "decay": ["train", "text.txt", "--weight-decay", "-1"],
+    "accumulation": ["train", "text.txt", "--gradient-accumulation-steps", "0"],
+    "patience": ["train", "text.txt", "--early-stopping", "0"],
+    "nothing to stop by": [
+        *["train", "text.txt", "--early-stopping", "1", "--validation", "0"]
+    ],
+    "precision": ["train", "text.txt", "--precision", "float12"],
+    "weight dropout": ["train", "text.txt", "--weight-dropout", "1"],
+    "no model to describe": ["info", "text.txt"],
     "clipping": ["train", "text.txt", "--clip-value", "0"],
     "output is a folder": ["train", "text.txt", "-o", "dir.keras", "--overwrite"],
     "log exists": ["train", "text.txt", "--log", "text.txt"],

@@ -20,7 +20,8 @@ ALLOWED = {
     "corpus": (set(), set(), set()),
     "vocabulary": (set(), {"numpy"}, set()),
     "datasets": ({"vocabulary"}, {"keras", "numpy"}, {"tensorflow"}),
-    "layers": (set(), {"keras"}, set()),
+    "recurrence": (set(), {"keras", "numpy"}, {"tensorflow"}),
+    "layers": ({"recurrence"}, {"keras"}, {"tensorflow", "jax", "torch"}),
     "metrics": ({"vocabulary"}, {"keras"}, set()),
     "sampling": (set(), {"keras"}, set()),
     "generation": (

@@ -50,3 +50,23 @@ def test_shakespeare(tmp_path, corpus_text, run_recipe):
     batches = 221 + 246
     model = textgen.load(tmp_path / "shakespeare.keras")
     assert int(model.optimizer.iterations) == batches
+
+
+def test_tinyshakespeare(tmp_path, corpus_text, run_recipe):
+    # A file of that name is found before the corpus.
+    cut = corpus_text("tinyshakespeare")[:60_000]
+    (tmp_path / "tinyshakespeare").write_text(cut)
+    printed = run_recipe("tinyshakespeare", "--epochs", "2")
+    assert "Training on CPU" in printed
+    assert "\nROMEO:" in printed
+    losses = curve(tmp_path / "tinyshakespeare.csv")
+    assert losses[1] < losses[0]
+    score = float(printed.partition("Validation: ")[2].split()[0])
+    assert 2 < score < 4
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "tinyshakespeare",
+        "tinyshakespeare.keras",
+        "tinyshakespeare.csv",
+    }
+    model = textgen.load(tmp_path / "tinyshakespeare.keras")
+    assert (model.stateful, model.optimizer) == (False, None)

@@ -673,16 +673,18 @@ def test_weights_are_those_of_keras(tmp_path):
 @functools.cache
 def losses(module, **options):
     model = stack(module)
-    x, _ = inputs_of("GRU", 5)
+    x, _ = inputs_of("GRU", 10)
+    y = x.mean(axis=1)[:, :1]
     model.compile(keras.optimizers.Adam(0.05), "mse", **options)
-    return model.fit(x, x[:, -1, :1], epochs=12, verbose=0).history["loss"]
+    history = model.fit(x, y, batch_size=5, epochs=6, shuffle=False, verbose=0)
+    return history.history["loss"]
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_training_is_that_of_keras(jit_compile, calls):
     actual = losses(layers, jit_compile=jit_compile)
-    assert set(calls) == {5}
-    assert actual[-1] < 0.2 * actual[0]
+    assert calls
+    assert actual[-1] < 0.3 * actual[0]
     expected = losses(keras.layers, run_eagerly=True)
     np.testing.assert_allclose(actual, expected, rtol=1e-3)
 

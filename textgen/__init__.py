@@ -19,7 +19,10 @@ _MODULES = {
     "SequenceDataset": "datasets",
     "WindowDataset": "datasets",
     "vectorize": "datasets",
+    "GRU": "layers",
+    "LSTM": "layers",
     "OneHot": "layers",
+    "SimpleRNN": "layers",
     "LanguageModel": "model",
     "load": "model",
     "SampleText": "callbacks",
@@ -38,7 +41,10 @@ if TYPE_CHECKING:
     from textgen.datasets import SequenceDataset as SequenceDataset
     from textgen.datasets import WindowDataset as WindowDataset
     from textgen.datasets import vectorize as vectorize
+    from textgen.layers import GRU as GRU
+    from textgen.layers import LSTM as LSTM
     from textgen.layers import OneHot as OneHot
+    from textgen.layers import SimpleRNN as SimpleRNN
     from textgen.metrics import Accuracy as Accuracy
     from textgen.metrics import BitsPerCharacter as BitsPerCharacter
     from textgen.metrics import CrossEntropy as CrossEntropy

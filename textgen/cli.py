@@ -22,12 +22,10 @@ import textgen
 from textgen import corpus
 
 WINDOW = 40  # symbols, unless --sequence-length says otherwise
-# The smallest number that makes sense for an option of `train`.
-_LEAST = {
+# The smallest values that make sense for options of `train`.
+LEAST = {
     "epochs": 1,
-    "learning_rate": 1e-30,
     "warmup_steps": 0,
-    "clip_value": 1e-30,
     "weight_decay": 0,
     "gradient_accumulation_steps": 1,
     "early_stopping": 1,
@@ -254,11 +252,15 @@ def _add_convert(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     output = _output(arguments)
-    for name, least in _LEAST.items():
+    for name in ("learning_rate", "clip_value"):
+        if not 0 < getattr(arguments, name) < float("inf"):
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"{option} {getattr(arguments, name)} must be positive.")
+    for name, least in LEAST.items():
         value = getattr(arguments, name)
         if value is not None and not least <= value < float("inf"):
             option = "--" + name.replace("_", "-")
-            raise ValueError(f"{option} {value} must be at least {least:g}.")
+            raise ValueError(f"{option} {value} must be at least {least}.")
     if arguments.early_stopping and not arguments.validation:
         raise ValueError("--early-stopping needs a --validation above 0.")
     if arguments.log and Path(arguments.log).exists() and not arguments.overwrite:

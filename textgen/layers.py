@@ -77,7 +77,7 @@ def keras2_hard_sigmoid(x: Any) -> Any:
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
-class _TimeBatched:
+class _TimeBatched(keras.layers.RNN):
     """Mixin that gives a recurrent layer of Keras a fast path on CPUs, and ids.
 
     `recurrence` says what makes it fast. Keras's own path is taken where it has a
@@ -301,7 +301,8 @@ def _parts(tensors: list) -> list[list]:
         return [tensors]
     import tensorflow as tf
 
-    cores = tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count()
+    cores = tf.config.threading.get_inter_op_parallelism_threads()
+    cores = cores or os.cpu_count() or 1
     size = tensors[0].shape[0]
     if size is not None:
         cores = min(cores, size // _ROWS)
