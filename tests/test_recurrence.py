@@ -48,6 +48,8 @@ each_layer = pytest.mark.parametrize("name", NAMES)
 @pytest.fixture(autouse=True)
 def cores(monkeypatch):
     """A function that sets the number of cores, which is 2 on every machine."""
+    if layers.accelerator():
+        pytest.skip("what is faster on CPUs does not run on a GPU")
 
     def be(number):
         monkeypatch.setattr(
@@ -107,7 +109,15 @@ def runner(layer, how, x, states=(), **kwargs):
     """A function `(x, *states)` of what a layer returns, and of the gradients.
 
     They are the gradients of the inputs, unless these are ids, of the states and of
-    the weights. Where sizes are unknown, it takes other batches than `x` as well.
+    the weights.
+
+    Args:
+        layer: A recurrent layer.
+        how: "eager", "graph" or "xla", the latter two with "-any-rows", for batches of
+            a size unknown when traced, or "-any-shape", also for numbers of steps.
+        x: Sequences; with the states, they tell the shapes and dtypes.
+        states: Initial states.
+        **kwargs: Arguments of the layer's call.
     """
 
     def run(x, *states):
@@ -127,8 +137,10 @@ def runner(layer, how, x, states=(), **kwargs):
         signature = []
         for array in (x, *states):
             shape = list(array.shape)
-            if how.endswith("-unknown"):
-                shape[:-1] = [None] * (len(shape) - 1)
+            if "-any-" in how:
+                shape[0] = None
+            if how.endswith("shape") and len(shape) == 3:
+                shape[1] = None
             signature.append(tf.TensorSpec(shape, array.dtype))
         jit = how.startswith("xla")
         run = tf.function(run, signature, autograph=False, jit_compile=jit)
@@ -170,26 +182,65 @@ def by_keras(name, rows, steps=STEPS, dtype="float32"):
 
 @each_layer
 @pytest.mark.parametrize(
-    ("how", "rows"),
-    [("eager", 1), ("eager", 33), ("graph", 5), ("graph", 64), ("xla", 5)],
+    ("how", "rows", "times"),
+    [
+        ("eager", 1, 1),
+        ("eager", 33, 1),
+        ("graph", 5, 1),
+        ("graph", 64, 2),
+        ("xla", 5, 1),
+    ],
 )
-def test_results_and_gradients_are_those_of_keras(name, how, rows, calls):
+def test_results_and_gradients_are_those_of_keras(name, how, rows, times, calls):
     layer, _ = pair(name)
     assert_same(compute(layer, *inputs_of(name, rows), how), by_keras(name, rows))
-    assert len(calls) == (2 if rows > 32 else 1)
+    assert len(calls) == times
 
 
-@each_layer
 @pytest.mark.parametrize(
-    ("how", "batches"), [("graph-unknown", [1, 5, 33]), ("xla-unknown", [33])]
+    ("name", "how", "shapes"),
+    [
+        # The second part of the batch has no rows, where the first has them all.
+        ("SimpleRNN", "graph-any-rows", [(1, STEPS), (5, STEPS)]),
+        *[(name, "graph-any-rows", [(33, STEPS)]) for name in NAMES],
+        *[
+            (name, "graph-any-shape", [(1, 1), (33, STEPS), (64, STEPS)])
+            for name in NAMES
+        ],
+    ],
 )
-def test_batches_of_unknown_size(name, how, batches, calls):
+def test_batches_of_unknown_size(name, how, shapes, calls):
     layer, _ = pair(name)
     run = runner(layer, how, *inputs_of(name, 1))
-    for rows in batches:
-        x, states = inputs_of(name, rows)
-        assert_same(run(x, *states), by_keras(name, rows))
+    for shape in shapes:
+        x, states = inputs_of(name, *shape)
+        assert_same(run(x, *states), by_keras(name, *shape))
     assert calls == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("how", "dtype", "times"),
+    [
+        ("graph", "float32", 1),
+        ("graph-any-rows", "float64", 2),
+        ("graph", "mixed_bfloat16", 0),
+        ("graph-any-shape", "float32", 0),
+        ("eager", "float32", 0),
+    ],
+)
+def test_loops_of_full_precision_and_known_length_are_compiled(
+    how, dtype, times, monkeypatch
+):
+    compiled = []
+    monkeypatch.setattr(
+        recurrence,
+        "_compiled",
+        lambda function, *args: compiled.append(function) or function(*args),
+    )
+    layer, _ = pair("SimpleRNN", dtype=dtype)
+    compute(layer, *inputs_of("SimpleRNN", 5, dtype=dtype), how)
+    cell = recurrence.SIMPLE_RNN
+    assert compiled == [cell.forward] * times + [cell.backward] * times
 
 
 @each_layer
@@ -201,16 +252,17 @@ def test_one_step(name, how):
 
 
 @each_layer
-def test_double_precision(name):
+@pytest.mark.parametrize("how", ["eager", "graph"])
+def test_double_precision(name, how):
     layer, _ = pair(name, dtype="float64")
-    actual = compute(layer, *inputs_of(name, 5, dtype="float64"))
+    actual = compute(layer, *inputs_of(name, 5, dtype="float64"), how)
     expected = by_keras(name, 5, dtype="float64")
     assert_same(actual, expected, atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("name", "how"),
-    [*itertools.product(NAMES, ["eager", "graph-unknown"]), ("SimpleRNN", "xla")],
+    [*itertools.product(NAMES, ["eager", "graph-any-rows"]), ("SimpleRNN", "xla")],
 )
 def test_mixed_precision_is_no_less_exact_than_in_keras(name, how, calls):
     layer, _ = pair(name, dtype="mixed_bfloat16")
@@ -229,8 +281,11 @@ def test_mixed_precision_is_no_less_exact_than_in_keras(name, how, calls):
             )
         ]
 
+    ratios = np.array(errors(actual)) / errors(theirs)
     assert max(errors(actual)) < 0.05
-    assert (np.array(errors(actual)) < 2 * np.array(errors(theirs))).all()
+    assert max(ratios) < 2
+    # Only the operands of products are rounded, and neither states nor gates.
+    assert np.mean(ratios) < (1 if name == "SimpleRNN" else 0.8)
 
 
 # === Options ===
@@ -244,8 +299,8 @@ def test_what_is_returned(name, return_sequences, return_state, calls):
         name, return_sequences=return_sequences, return_state=return_state
     )
     x, states = inputs_of(name, 5)
-    actual, expected = compute(layer, x, states), compute(stock, x, states)
-    assert_same(actual, expected)
+    actual = compute(layer, x, states, "graph")
+    assert_same(actual, compute(stock, x, states))
     assert len(actual.results) == 1 + return_state * len(states)
     assert calls == [5]
 
@@ -259,12 +314,11 @@ def test_states_are_zero_unless_given(name, calls):
 
 
 @each_layer
-@pytest.mark.parametrize("how", ["eager", "graph-unknown"])
+@pytest.mark.parametrize("how", ["eager", "graph"])
 def test_backwards(name, how, calls):
     layer, stock = pair(name, go_backwards=True)
     x, states = inputs_of(name, 5)
     assert_same(compute(layer, x, states, how), compute(stock, x, states))
-    assert set(calls) <= {5, None}
     assert calls
 
 
@@ -285,15 +339,16 @@ def test_stateful(name, how, calls):
 
 
 @each_layer
-@pytest.mark.parametrize("rows", [5, 33])
-def test_dropout_of_a_seed_is_that_of_keras(name, rows, calls):
+@pytest.mark.parametrize("how", ["eager", "graph"])
+def test_dropout_of_a_seed_is_that_of_keras(name, how, calls):
     layer, stock = pair(name, dropout=0.4, seed=1)
-    x, states = inputs_of(name, rows)
-    first, second = [compute(layer, x, states, training=True) for _ in range(2)]
+    x, states = inputs_of(name, 5)
+    run = runner(layer, how, x, states, training=True)
+    first, second = run(x, *states), run(x, *states)
     assert_same(first, compute(stock, x, states, training=True))
     assert_same(second, compute(stock, x, states, training=True))
     assert np.abs(first.results[0] - second.results[0]).max() > 0.1
-    assert sum(calls) == 2 * rows
+    assert calls
 
 
 @each_layer
@@ -373,8 +428,6 @@ def test_masked_sequences_are_done_by_keras(name, calls):
 
 
 def test_no_accelerator():
-    if tf.config.list_logical_devices("GPU"):
-        pytest.skip("there is a GPU")
     assert layers.accelerator() is None
 
 
@@ -433,10 +486,13 @@ def test_devices_of_torch(available, name, reason, monkeypatch):
 # === Ids ===
 
 
-@each_layer
 @pytest.mark.parametrize(
-    ("how", "largest"),
-    [("eager", SIZE - 1), ("eager", SIZE), ("xla-unknown", SIZE - 1)],
+    ("name", "how", "largest"),
+    [
+        *itertools.product(NAMES, ["eager"], [SIZE - 1, SIZE]),
+        ("GRU", "graph-any-shape", SIZE),
+        ("SimpleRNN", "xla-any-shape", SIZE - 1),
+    ],
 )
 def test_ids_are_one_hot_rows(name, how, largest, calls, monkeypatch):
     monkeypatch.setattr(layers, "_LARGEST_PRODUCT", largest)
@@ -450,7 +506,7 @@ def test_ids_are_one_hot_rows(name, how, largest, calls, monkeypatch):
 
 
 @each_layer
-@pytest.mark.parametrize("how", ["eager", "graph-unknown"])
+@pytest.mark.parametrize("how", ["eager", "graph-any-shape"])
 def test_ids_where_keras_computes(name, how, calls):
     layer, stock = pair(name, SIZE, activation="relu")
     _, states = inputs_of(name, len(IDS))
@@ -555,7 +611,9 @@ def test_lookup(largest, shape, dtype, monkeypatch):
 def test_parts_of_a_batch(number, rows, sizes, cores):
     cores(number)
     tensors = [np.arange(2 * rows).reshape(rows, 2), np.arange(rows)]
-    parts = layers._parts([ops.convert_to_tensor(tensor) for tensor in tensors])
+    parts = tf.function(layers._parts, autograph=False)(
+        [ops.convert_to_tensor(tensor) for tensor in tensors]
+    )
     assert [[len(tensor) for tensor in part] for part in parts] == [
         [n, n] for n in sizes
     ]
@@ -578,18 +636,23 @@ def test_parts_of_a_batch_of_unknown_size(cores):
         np.testing.assert_array_equal(np.concatenate(pieces), np.arange(rows))
 
 
+@pytest.mark.parametrize(("number", "machine", "parts"), [(0, 3, 3), (99, 2, 16)])
+@pytest.mark.parametrize("rows", [999, None])
+def test_parts_by_cores(number, machine, parts, rows, cores, monkeypatch):
+    cores(number)  # 0 is TensorFlow's for "as many as the machine has"
+    monkeypatch.setattr(layers.os, "cpu_count", lambda: machine)
+    graph = tf.Graph()
+    with graph.as_default():
+        batch = tf.compat.v1.placeholder("float32", (rows, 1))
+        assert len(layers._parts([batch])) == parts
+
+
 def test_one_core_for_a_batch_of_unknown_size(cores, calls):
     cores(1)
     layer, _ = pair("SimpleRNN")
-    actual = compute(layer, *inputs_of("SimpleRNN", 33), "graph-unknown")
+    actual = compute(layer, *inputs_of("SimpleRNN", 33), "graph-any-shape")
     assert_same(actual, by_keras("SimpleRNN", 33))
     assert calls == [None]
-
-
-def test_cores_of_the_machine(cores, monkeypatch):
-    cores(0)  # TensorFlow's word for "as many as there are"
-    monkeypatch.setattr(layers.os, "cpu_count", lambda: 3)
-    assert len(layers._parts([ops.zeros((48, 1))])) == 3
 
 
 # === Configuration, files and training ===
@@ -619,6 +682,7 @@ def test_config_round_trip(name, options):
     assert type(layer).from_config(config).get_config() == config
     assert type(stock).from_config(config).get_config() == config
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
+    assert config["registered_name"] == f"textgen>{name}"
     copy = keras.saving.deserialize_keras_object(config)
     assert type(copy) is type(layer)
     assert keras.saving.serialize_keras_object(copy) == config
@@ -670,7 +734,6 @@ def test_weights_are_those_of_keras(tmp_path):
         np.testing.assert_allclose(target(x), source(x), atol=1e-5)
 
 
-@functools.cache
 def losses(module, **options):
     model = stack(module)
     x, _ = inputs_of("GRU", 10)
@@ -680,13 +743,17 @@ def losses(module, **options):
     return history.history["loss"]
 
 
+@functools.cache
+def losses_by_keras():
+    return losses(keras.layers, run_eagerly=True)
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_training_is_that_of_keras(jit_compile, calls):
     actual = losses(layers, jit_compile=jit_compile)
     assert calls
     assert actual[-1] < 0.3 * actual[0]
-    expected = losses(keras.layers, run_eagerly=True)
-    np.testing.assert_allclose(actual, expected, rtol=1e-3)
+    np.testing.assert_allclose(actual, losses_by_keras(), rtol=1e-3)
 
 
 @each_layer

@@ -12,7 +12,8 @@ from keras import ops
 from textgen import recurrence
 
 _LARGEST_PRODUCT = 1024  # symbols up to which a product beats a scattered sum
-_ROWS = 16  # of a part of a batch: with fewer, a product is no faster
+_ROWS = 16  # of a part of a batch, at least: with fewer, a product is no faster
+_PARTS = 16  # of a batch, at most: each is a copy of the loop in the graph
 
 
 @keras.saving.register_keras_serializable(package="textgen")
@@ -118,6 +119,8 @@ class _TimeBatched(keras.layers.RNN):
                 return "keras", f"{name} is not {usual}"
         if self.recurrent_dropout:
             return "keras", f"recurrent_dropout={self.recurrent_dropout}"
+        if self.dropout and getattr(cell, "implementation", 2) == 1:
+            return "keras", "implementation=1 drops inputs for each gate apart"
         if not getattr(cell, "reset_after", True):
             return "keras", "reset_after=False"
         if not cell.use_bias:
@@ -127,6 +130,22 @@ class _TimeBatched(keras.layers.RNN):
         if mask is not None:
             return "keras", "the sequences are masked"
         return "time-batched", "on a CPU"
+
+    def call(
+        self,
+        sequences: Any,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool = False,
+    ) -> Any:
+        """Returns what Keras's layer returns."""
+        ids = keras.backend.is_int_dtype(sequences.dtype)
+        if ids and (self.dropout or self.path(mask)[0] == "keras"):
+            size = self.cell.kernel.shape[0]
+            sequences = ops.one_hot(sequences[:, :, 0], size, dtype=self.compute_dtype)
+        return super().call(
+            sequences, initial_state=initial_state, mask=mask, training=training
+        )
 
     def inner_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
@@ -146,23 +165,18 @@ class _TimeBatched(keras.layers.RNN):
     def _inner_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool
     ) -> tuple:
-        ids = keras.backend.is_int_dtype(sequences.dtype)
-        by_keras = self.path(mask)[0] == "keras"
-        if ids and (by_keras or (training and self.dropout)):
-            size = self.cell.kernel.shape[0]
-            sequences = ops.one_hot(sequences[:, :, 0], size, dtype=self.compute_dtype)
-            ids = False
-        if by_keras:
+        if self.path(mask)[0] == "keras":
             return super().inner_loop(sequences, initial_state, mask, training)
+        ids = keras.backend.is_int_dtype(sequences.dtype)
         if training and self.dropout:
             dropped = self.cell.get_dropout_mask(sequences[:, 0, :])
             sequences = sequences * ops.expand_dims(dropped, 1)
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
 
-        kernel = ops.convert_to_tensor(self.cell.kernel)
-        weights = [ops.convert_to_tensor(self.cell.recurrent_kernel)]
-        bias = ops.convert_to_tensor(self.cell.bias)
+        # Copies, since TensorFlow's custom gradients take no variables.
+        kernel, bias = ops.copy(self.cell.kernel), ops.copy(self.cell.bias)
+        weights = [ops.copy(self.cell.recurrent_kernel)]
         if len(bias.shape) == 2:  # a GRU has one for the inputs, and one for the state
             weights.append(bias[1])
             bias = bias[0]
@@ -248,6 +262,7 @@ def lookup(ids: Any, kernel: Any) -> Any:
         Tensor of the shape of `ids` and D, of the dtype of `kernel`.
     """
     size, width = kernel.shape
+    ids = ops.cast(ids, "int32")
 
     @ops.custom_gradient
     def rows(kernel: Any) -> tuple:
@@ -301,8 +316,10 @@ def _parts(tensors: list) -> list[list]:
         return [tensors]
     import tensorflow as tf
 
+    if tf.executing_eagerly():
+        return [tensors]
     cores = tf.config.threading.get_inter_op_parallelism_threads()
-    cores = cores or os.cpu_count() or 1
+    cores = min(cores or os.cpu_count() or 1, _PARTS)
     size = tensors[0].shape[0]
     if size is not None:
         cores = min(cores, size // _ROWS)

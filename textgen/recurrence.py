@@ -57,9 +57,7 @@ def recur(cell: Cell, z: Any, weights: list, states: list) -> tuple[Any, list]:
     Returns:
         The outputs, `(T, N, H)`, and the list of the last states.
     """
-    # Compiled for a CPU, half precision is computed in single precision; the products
-    # of the framework's own operations have instructions for it.
-    run = _compiled if z.dtype == weights[0].dtype else _as_it_is
+    run = _compiled if _worth_compiling(z, weights[0]) else _as_it_is
 
     @ops.custom_gradient
     def differentiable(z: Any, *others: Any) -> tuple:
@@ -289,10 +287,20 @@ def _as_it_is(function: Callable, *args: Any) -> Any:
     return function(*args)
 
 
-def _compiled(function: Callable, *args: Any) -> Any:
-    """Calls a function, compiled by itself where nobody else will compile it."""
+def _worth_compiling(z: Any, kernel: Any) -> bool:
+    """Whether to compile the loop; on other backends Keras compiles whole steps."""
     if keras.backend.backend() != "tensorflow":
-        return function(*args)
+        return False
+    import tensorflow as tf
+
+    # XLA compiles for each number of steps anew, which is for nothing where they vary,
+    # and it computes half precision in single precision, for which the framework's own
+    # products have instructions.
+    varies = tf.executing_eagerly() or z.shape[0] is None
+    return not varies and z.dtype == kernel.dtype
+
+
+def _compiled(function: Callable, *args: Any) -> Any:
     signature = tuple((tuple(x.shape), x.dtype.name) for x in keras.tree.flatten(args))
     return _tensorflow_function(function, signature)(*args)
 
