@@ -33,7 +33,7 @@ import textgen
 SYMBOLS = 65
 EMBEDDING = 64
 SHAPES = [((128, 128), 50, 50), ((256,), 64, 64), ((512,), 64, 64)]  # units, N, T
-ROUNDS, SECONDS = 9, 1.0  # turns, and how long each lasts
+ROUNDS, SECONDS = 7, 1.0  # turns, and how long each lasts
 
 
 def turns(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -136,7 +136,7 @@ def step_of_torch(units: tuple, x: np.ndarray, y: np.ndarray) -> Callable:
         loss = torch.nn.functional.cross_entropy(predicted, targets)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 

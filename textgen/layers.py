@@ -139,8 +139,7 @@ class _TimeBatched(keras.layers.RNN):
         training: bool = False,
     ) -> Any:
         """Returns what Keras's layer returns."""
-        ids = keras.backend.is_int_dtype(sequences.dtype)
-        if ids and (self.dropout or self.path(mask)[0] == "keras"):
+        if _are_ids(sequences) and (self.dropout or self.path(mask)[0] == "keras"):
             size = self.cell.kernel.shape[0]
             sequences = ops.one_hot(sequences[:, :, 0], size, dtype=self.compute_dtype)
         return super().call(
@@ -167,7 +166,7 @@ class _TimeBatched(keras.layers.RNN):
     ) -> tuple:
         if self.path(mask)[0] == "keras":
             return super().inner_loop(sequences, initial_state, mask, training)
-        ids = keras.backend.is_int_dtype(sequences.dtype)
+        ids = _are_ids(sequences)
         if training and self.dropout:
             dropped = self.cell.get_dropout_mask(sequences[:, 0, :])
             sequences = sequences * ops.expand_dims(dropped, 1)
@@ -185,7 +184,10 @@ class _TimeBatched(keras.layers.RNN):
         parts = []
         for part, *states in _parts(whole):
             steps = ops.transpose(part, (1, 0, 2))
-            z = lookup(steps[:, :, 0], kernel) if ids else ops.matmul(steps, kernel)
+            if ids:
+                z = lookup(steps[:, :, 0], kernel)
+            else:
+                z = ops.matmul(ops.cast(steps, kernel.dtype), kernel)
             outputs, states = recurrence.recur(
                 self._recurrence,
                 ops.cast(z + bias, exact),
@@ -249,6 +251,11 @@ class LSTM(_TimeBatched, keras.layers.LSTM):
     """
 
     _recurrence = recurrence.LSTM
+
+
+def _are_ids(sequences: Any) -> bool:
+    """Whether a sequence is of ids, `(N, T, 1)`, and not of one-hot or other rows."""
+    return keras.backend.is_int_dtype(sequences.dtype) and sequences.shape[-1] == 1
 
 
 def lookup(ids: Any, kernel: Any) -> Any:
