@@ -182,7 +182,7 @@ def test_output_shape(kwargs):
 def test_layers_and_arguments_are_used():
     model = make(units=(6, 4), cell="gru", dropout=0.5, layer_norm=True)
     assert [layer.units for layer in model.recurrent_layers] == [6, 4]
-    assert all(type(layer) is keras.layers.GRU for layer in model.recurrent_layers)
+    assert all(type(layer) is textgen.GRU for layer in model.recurrent_layers)
     assert [layer.rate for layer in model.dropout_layers] == [0.5, 0.5]
     assert len(model.norm_layers) == 2
     # GRU: three gates, two biases; then a scale and a centre; then the output.
@@ -239,8 +239,8 @@ def test_logits_equal_those_of_plain_keras(cell, embedding, return_sequences):
     )
     ids = random_ids(3 * 9).reshape(3, 9)
     expected = logits_of(model, ids)
-    np.testing.assert_allclose(model(ids), expected, atol=2e-6)
-    np.testing.assert_allclose(model(VOCABULARY.one_hot(ids)), expected, atol=2e-6)
+    np.testing.assert_allclose(model(ids), expected, atol=1e-5)
+    np.testing.assert_allclose(model(VOCABULARY.one_hot(ids)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_logits_equal_those_of_plain_keras(cell, embedding, return_sequences):
 def test_logits_of_other_networks_equal_those_of_plain_keras(kwargs):
     model = make(**kwargs)
     ids = random_ids(3 * 9).reshape(3, 9)
-    accuracy = 1e-13 if model.dtype == "float64" else 2e-6
+    accuracy = 1e-13 if model.dtype == "float64" else 1e-5
     np.testing.assert_allclose(model(ids), logits_of(model, ids), atol=accuracy)
 
 
@@ -280,7 +280,7 @@ def test_padding_is_stepped_over_as_zero_vectors(cell, embedding):
     model = make(cell=cell, embedding=embedding)
     ids = np.array([[-1, -1, 4, 2], [-1, 0, 1, 7]])
     logits = ops.convert_to_numpy(model(ids))
-    np.testing.assert_allclose(logits, logits_of(model, ids), atol=2e-6)
+    np.testing.assert_allclose(logits, logits_of(model, ids), atol=1e-5)
     # The biases act at each of these steps: they are not masked.
     assert np.abs(logits[0] - ops.convert_to_numpy(model(ids[:1, 2:]))[0]).max() > 1e-3
 
@@ -295,7 +295,7 @@ def test_input_of_another_shape_is_an_error(shape):
 def test_dropout_acts_in_training_only(name):
     model = make(**{name: 0.5})
     ids = random_ids(4 * 9).reshape(4, 9)
-    np.testing.assert_allclose(model(ids), logits_of(model, ids), atol=2e-6)
+    np.testing.assert_allclose(model(ids), logits_of(model, ids), atol=1e-5)
     once, again = (ops.convert_to_numpy(model(ids, training=True)) for _ in range(2))
     assert np.abs(once - ops.convert_to_numpy(model(ids))).max() > 1e-3
     assert np.abs(once - again).max() > 1e-3

@@ -110,6 +110,8 @@ class _TimeBatched(keras.layers.RNN):
             return "keras", f"on {accelerator()}"
         if backend not in ("tensorflow", "jax"):
             return "keras", f"on the backend {backend}"
+        if self.compute_dtype == "float64":
+            return "keras", "float64 is for comparing to the last digit"
         cell = self.cell
         standard = {"activation": "tanh", "recurrent_activation": "sigmoid"}
         for name, usual in standard.items():
