@@ -85,11 +85,13 @@ else:
         batch_size=BATCH_SIZE,
         dtype=arguments.precision,
     )
+    steps = arguments.epochs * len(train)
+    warmup_steps = min(WARMUP_STEPS, steps // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
-        arguments.epochs * len(train) - WARMUP_STEPS,
+        steps - warmup_steps,
         warmup_target=LEARNING_RATE,
-        warmup_steps=WARMUP_STEPS,
+        warmup_steps=warmup_steps,
     )
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=WEIGHT_DECAY, beta_2=0.99, global_clipnorm=CLIP_NORM

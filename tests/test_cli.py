@@ -122,7 +122,7 @@ def test_training_options_reach_the_optimizer(capsys):
 
 
 def test_warm_up_without_a_schedule(capsys):
-    options = ["--warmup-steps", 2, "--learning-rate", 0.5]
+    options = ["--warmup-steps", 2, "--learning-rate", 0.5, "--batch-size", 10]
     assert run("train", "text.txt", "-o", "a.keras", *TRAIN, *options) == 0
     schedule = textgen.load("a.keras").optimizer._learning_rate
     assert [float(schedule(step)) for step in (0, 1, 2, 50)] == [0, 0.25, 0.5, 0.5]
@@ -149,7 +149,7 @@ def test_info(model_file, capsys):
     assert run("info", model_file) == 0
     printed = capsys.readouterr().out
     assert "gru, units 8, many-to-many" in printed
-    assert "27 characters" in printed
+    assert "28 characters" in printed
     assert "float32, gru time-batched (on a CPU)" in printed
 
 

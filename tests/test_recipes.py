@@ -69,4 +69,4 @@ def test_tinyshakespeare(tmp_path, corpus_text, run_recipe):
         "tinyshakespeare.csv",
     }
     model = textgen.load(tmp_path / "tinyshakespeare.keras")
-    assert (model.stateful, model.optimizer) == (False, None)
+    assert (model.stateful, model.compiled) == (False, False)

@@ -502,7 +502,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "network": f"{model.cell}, units {' '.join(map(str, model.units))}, {kind}",
         "input": f"vectors of {model.embedding}" if model.embedding else "one-hot",
         "weights": f"{model.count_params():,}",
-        "steps": f"{int(model.optimizer.iterations):,}" if model.optimizer else "none",
+        "steps": f"{int(model.optimizer.iterations):,}" if model.compiled else "none",
         "vocabulary": f"{len(vocabulary):,} {vocabulary.level}s {shown!r}",
         "computation": model.computation(),
     }
