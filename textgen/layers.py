@@ -175,9 +175,11 @@ class _TimeBatched(keras.layers.RNN):
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
 
-        # Copies, since TensorFlow's custom gradients take no variables.
-        kernel, bias = ops.copy(self.cell.kernel), ops.copy(self.cell.bias)
-        weights = [ops.copy(self.cell.recurrent_kernel)]
+        # Copies, since TensorFlow's custom gradients take no variables, which these are
+        # in an eager call.
+        copied = ops.copy if _is_eager() else ops.convert_to_tensor
+        kernel, bias = copied(self.cell.kernel), copied(self.cell.bias)
+        weights = [copied(self.cell.recurrent_kernel)]
         if len(bias.shape) == 2:  # a GRU has one for the inputs, and one for the state
             weights.append(bias[1])
             bias = bias[0]
@@ -313,6 +315,14 @@ def accelerator() -> str | None:
 
         return torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return None
+
+
+def _is_eager() -> bool:
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.executing_eagerly()
 
 
 def _parts(tensors: list) -> list[list]:
