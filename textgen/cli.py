@@ -465,12 +465,9 @@ def _dataset(
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    if not Path(arguments.model).exists():
-        raise FileNotFoundError(f"There is no model file {arguments.model}.")
     if arguments.count < 1:
         raise ValueError(f"--count {arguments.count} must be at least 1.")
-    _import_keras()
-    model = textgen.load(arguments.model)
+    model = _load(arguments.model)
     stop = [_unescape(text) for text in arguments.stop or []] or None
     options = {
         "max_new_tokens": arguments.max_new_tokens,
@@ -489,10 +486,7 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    if not Path(arguments.model).exists():
-        raise FileNotFoundError(f"There is no model file {arguments.model}.")
-    _import_keras()
-    model = textgen.load(arguments.model)
+    model = _load(arguments.model)
     vocabulary = model.vocabulary
     shown = "".join(vocabulary.symbols[:60]) if vocabulary.level == "character" else ""
     kind = "many-to-many" if model.return_sequences else "many-to-one"
@@ -508,6 +502,14 @@ def _info(arguments: argparse.Namespace) -> None:
     }
     for name, value in lines.items():
         print(f"{name + ':':13}{value}")
+
+
+def _load(path: str) -> Any:
+    """Loads a model; a mistyped name is told before Keras is imported."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"There is no model file {path}.")
+    _import_keras()
+    return textgen.load(path)
 
 
 def _unescape(text: str) -> str:

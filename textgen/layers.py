@@ -106,18 +106,19 @@ class _TimeBatched(keras.layers.RNN):
             `"time-batched"` or `"keras"`, and the reason in words.
         """
         backend = keras.backend.backend()
-        if accelerator() is not None:
-            return "keras", f"on {accelerator()}"
+        if (device := accelerator()) is not None:
+            return "keras", f"on {device}"
         if backend not in ("tensorflow", "jax"):
             return "keras", f"on the backend {backend}"
         if self.compute_dtype == "float64":
             return "keras", "float64 is for comparing to the last digit"
         cell = self.cell
-        standard = {"activation": "tanh", "recurrent_activation": "sigmoid"}
-        for name, usual in standard.items():
-            if getattr(cell, name, getattr(keras.activations, usual)) is not getattr(
-                keras.activations, usual
-            ):
+        for name, usual in (
+            ("activation", "tanh"),
+            ("recurrent_activation", "sigmoid"),
+        ):
+            standard = getattr(keras.activations, usual)
+            if getattr(cell, name, standard) is not standard:
                 return "keras", f"{name} is not {usual}"
         if self.recurrent_dropout:
             return "keras", f"recurrent_dropout={self.recurrent_dropout}"
@@ -177,7 +178,7 @@ class _TimeBatched(keras.layers.RNN):
 
         # Copies, since TensorFlow's custom gradients take no variables, which these are
         # in an eager call.
-        copied = ops.copy if _is_eager() else ops.convert_to_tensor
+        copied = ops.copy if recurrence.is_eager() else ops.convert_to_tensor
         kernel, bias = copied(self.cell.kernel), copied(self.cell.bias)
         weights = [copied(self.cell.recurrent_kernel)]
         if len(bias.shape) == 2:  # a GRU has one for the inputs, and one for the state
@@ -317,26 +318,16 @@ def accelerator() -> str | None:
     return None
 
 
-def _is_eager() -> bool:
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return tf.executing_eagerly()
-
-
 def _parts(tensors: list) -> list[list]:
     """Cuts tensors along their first axis into parts, one for each core.
 
     The compiled loop of a recurrence uses one core, and TensorFlow runs those of
     several parts at the same time.
     """
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or recurrence.is_eager():
         return [tensors]
     import tensorflow as tf
 
-    if tf.executing_eagerly():
-        return [tensors]
     cores = tf.config.threading.get_inter_op_parallelism_threads()
     cores = min(cores or os.cpu_count() or 1, _PARTS)
     size = tensors[0].shape[0]

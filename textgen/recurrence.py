@@ -91,6 +91,15 @@ def recur(cell: Cell, z: Any, weights: list, states: list) -> tuple[Any, list]:
     return outputs, last
 
 
+def is_eager() -> bool:
+    """Whether TensorFlow computes at once, with no graph to compile."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.executing_eagerly()
+
+
 def _simple_rnn(z: Any, weights: list, states: list) -> tuple:
     [kernel] = weights
 
@@ -291,12 +300,10 @@ def _worth_compiling(z: Any, kernel: Any) -> bool:
     """Whether to compile the loop; on other backends Keras compiles whole steps."""
     if keras.backend.backend() != "tensorflow":
         return False
-    import tensorflow as tf
-
     # XLA compiles for each number of steps anew, which is for nothing where they vary,
     # and it computes half precision in single precision, for which the framework's own
     # products have instructions.
-    varies = tf.executing_eagerly() or z.shape[0] is None
+    varies = is_eager() or z.shape[0] is None
     return not varies and z.dtype == kernel.dtype
 
 
