@@ -223,11 +223,17 @@ def child(script: Path, *arguments: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-parts = {"throughput": throughput, "course": course, "quality": quality}
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("parts", nargs="*", choices=[[], *parts], default=list(parts))
-machine = f"{platform.machine()}, {os.cpu_count()} cores, Keras {keras.__version__}"
-print(f"{machine}, TensorFlow {tf.__version__}")
-results = {part: parts[part]() for part in parser.parse_args().parts}
-with open("benchmark-train.json", "w") as file:
-    json.dump({"machine": machine, **results}, file, indent=1)
+PARTS = {"throughput": throughput, "course": course, "quality": quality}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    chosen = parser.parse_args().parts or list(PARTS)
+    for part in chosen:
+        if part not in PARTS:
+            parser.error(f"{part!r} is none of {', '.join(PARTS)}")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Keras {keras.__version__}"
+    print(f"{machine}, TensorFlow {tf.__version__}")
+    results = {part: PARTS[part]() for part in chosen}
+    with open("benchmark-train.json", "w") as file:
+        json.dump({"machine": machine, **results}, file, indent=1)

@@ -185,17 +185,21 @@ class _TimeBatched(keras.layers.RNN):
             weights.append(bias[1])
             bias = bias[0]
         exact = keras.backend.result_type(self.compute_dtype, "float32")
+        bias = ops.cast(bias, exact)
         whole = [sequences, *keras.tree.flatten(initial_state)]
         parts = []
         for part, *states in _parts(whole):
             steps = ops.transpose(part, (1, 0, 2))
             if ids:
-                z = lookup(steps[:, :, 0], kernel)
+                z = ops.cast(lookup(steps[:, :, 0], kernel), exact) + bias
             else:
-                z = ops.matmul(ops.cast(steps, kernel.dtype), kernel)
+                # As rows, so that TensorFlow fuses the product and the sum.
+                rows = ops.reshape(ops.cast(steps, kernel.dtype), (-1, steps.shape[-1]))
+                z = ops.add(ops.cast(ops.matmul(rows, kernel), exact), bias)
+                z = ops.reshape(z, (*ops.shape(steps)[:2], kernel.shape[1]))
             outputs, states = recurrence.recur(
                 self._recurrence,
-                ops.cast(z + bias, exact),
+                z,
                 weights,
                 [ops.cast(state, exact) for state in states],
             )
@@ -330,21 +334,20 @@ def _parts(tensors: list) -> list[list]:
 
     cores = tf.config.threading.get_inter_op_parallelism_threads()
     cores = min(cores or os.cpu_count() or 1, _PARTS)
-    size = tensors[0].shape[0]
-    if size is not None:
-        cores = min(cores, size // _ROWS)
+    rows = tensors[0].shape[0]
+    if rows is not None:
+        cores = min(cores, rows // _ROWS)
     if cores <= 1:
         return [tensors]
-    rows = ops.shape(tensors[0])[0]
-    # Unknown until it runs, a small batch has all its rows in the first parts.
-    each = ops.maximum((rows + cores - 1) // cores, _ROWS)
-    return [
-        [
-            tensor[ops.minimum(part * each, rows) : (part + 1) * each]
-            for tensor in tensors
-        ]
-        for part in range(cores)
-    ]
+    if rows is not None:
+        sizes = [rows // cores + (part < rows % cores) for part in range(cores)]
+    else:
+        # A small batch has all its rows in the first parts.
+        rows = tf.shape(tensors[0])[0]
+        each = tf.maximum((rows + cores - 1) // cores, _ROWS)
+        sizes = tf.clip_by_value(rows - each * tf.range(cores), 0, each)
+    pieces = [tf.split(tensor, sizes, num=cores) for tensor in tensors]
+    return [list(part) for part in zip(*pieces, strict=True)]
 
 
 class CarriedStates(keras.layers.Layer):

@@ -274,7 +274,10 @@ def _scan(
     _, states, writing = tf.while_loop(
         lambda t, *_: t < steps, body, (0, states, writing)
     )
-    return states, [array.stack() for array in writing]
+    outputs = [array.stack() for array in writing]
+    for array in outputs:  # The next layer's loop compiles if it knows the steps.
+        array.set_shape((xs[0].shape[0], *array.shape[1:]))
+    return states, outputs
 
 
 def _product(x: Any, kernel: Any) -> Any:
