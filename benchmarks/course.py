@@ -31,7 +31,7 @@ ids = vocabulary.encode(text)[: 40 + 3 * arguments.windows]
 
 starts: list[float] = []
 clock = keras.callbacks.LambdaCallback(
-    on_train_batch_end=lambda *_: starts.append(time.perf_counter())
+    on_train_batch_end=lambda batch, logs: starts.append(time.perf_counter())
 )
 options = {"verbose": 0, "steps_per_epoch": arguments.batches, "callbacks": [clock]}
 if arguments.way == "textgen":

@@ -13,6 +13,7 @@ from textgen import recurrence
 
 _LARGEST_PRODUCT = 1024  # symbols up to which a product beats a scattered sum
 _ROWS = 16  # of a part of a batch, at least: with fewer, a product is no faster
+_USUAL_ROWS = 32  # with more, XLA uses several cores for a product, which is slower
 _PARTS = 16  # of a batch, at most: each is a copy of the loop in the graph
 
 
@@ -188,7 +189,8 @@ class _TimeBatched(keras.layers.RNN):
         bias = ops.cast(bias, exact)
         whole = [sequences, *keras.tree.flatten(initial_state)]
         parts = []
-        for part, *states in _parts(whole):
+        spare = recurrence.worth_compiling(sequences.shape[1], exact, weights[0])
+        for part, *states in _parts(whole, spare):
             steps = ops.transpose(part, (1, 0, 2))
             if ids:
                 z = ops.cast(lookup(steps[:, :, 0], kernel), exact) + bias
@@ -322,11 +324,15 @@ def accelerator() -> str | None:
     return None
 
 
-def _parts(tensors: list) -> list[list]:
-    """Cuts tensors along their first axis into parts, one for each core.
+def _parts(tensors: list, spare: bool) -> list[list]:
+    """Cuts tensors along their first axis into parts, one or more for each core.
 
     The compiled loop of a recurrence uses one core, and TensorFlow runs those of
     several parts at the same time.
+
+    Args:
+        tensors: list of tensors `(N, …)`.
+        spare: bool. Whether there may be more parts than cores, some of them empty.
     """
     if keras.backend.backend() != "tensorflow" or recurrence.is_eager():
         return [tensors]
@@ -336,18 +342,27 @@ def _parts(tensors: list) -> list[list]:
     cores = min(cores or os.cpu_count() or 1, _PARTS)
     rows = tensors[0].shape[0]
     if rows is not None:
-        cores = min(cores, rows // _ROWS)
-    if cores <= 1:
-        return [tensors]
-    if rows is not None:
-        sizes = [rows // cores + (part < rows % cores) for part in range(cores)]
-    else:
-        # A small batch has all its rows in the first parts.
+        most = _number_of_parts(rows, cores) if spare else cores
+        count = max(1, min(max(most, cores), rows // _ROWS, _PARTS))
+        sizes: Any = [rows // count + (part < rows % count) for part in range(count)]
+    elif cores > 1:
+        # Known only when it runs; an empty part takes no time in a compiled loop.
+        count = min(2 * cores, _PARTS) if spare else cores
         rows = tf.shape(tensors[0])[0]
-        each = tf.maximum((rows + cores - 1) // cores, _ROWS)
-        sizes = tf.clip_by_value(rows - each * tf.range(cores), 0, each)
-    pieces = [tf.split(tensor, sizes, num=cores) for tensor in tensors]
+        most = tf.maximum(_number_of_parts(rows, cores), cores)
+        used = tf.maximum(1, tf.minimum(tf.minimum(most, rows // _ROWS), count))
+        parts = tf.range(count)
+        sizes = rows // used + tf.cast(parts < rows % used, "int32")
+        sizes = tf.where(parts < used, sizes, 0)
+    if cores == 1 or count == 1:
+        return [tensors]
+    pieces = [tf.split(tensor, sizes, num=count) for tensor in tensors]
     return [list(part) for part in zip(*pieces, strict=True)]
+
+
+def _number_of_parts(rows: Any, cores: int) -> Any:
+    """As many for each core as make parts of about 32 rows."""
+    return (rows + _USUAL_ROWS * cores // 2) // (_USUAL_ROWS * cores) * cores
 
 
 class CarriedStates(keras.layers.Layer):

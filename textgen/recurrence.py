@@ -57,7 +57,7 @@ def recur(cell: Cell, z: Any, weights: list, states: list) -> tuple[Any, list]:
     Returns:
         The outputs, `(T, N, H)`, and the list of the last states.
     """
-    run = _compiled if _worth_compiling(z, weights[0]) else _as_it_is
+    run = _compiled if worth_compiling(z.shape[0], z.dtype, weights[0]) else _as_it_is
 
     @ops.custom_gradient
     def differentiable(z: Any, *others: Any) -> tuple:
@@ -299,15 +299,20 @@ def _as_it_is(function: Callable, *args: Any) -> Any:
     return function(*args)
 
 
-def _worth_compiling(z: Any, kernel: Any) -> bool:
-    """Whether to compile the loop; on other backends Keras compiles whole steps."""
+def worth_compiling(steps: int | None, dtype: Any, kernel: Any) -> bool:
+    """Whether a loop is compiled; on other backends Keras compiles whole steps.
+
+    Args:
+        steps: int, or `None` where the number of steps is not known yet.
+        dtype: The dtype of the projected inputs.
+        kernel: The recurrent kernel.
+    """
     if keras.backend.backend() != "tensorflow":
         return False
     # XLA compiles for each number of steps anew, which is for nothing where they vary,
     # and it computes half precision in single precision, for which the framework's own
     # products have instructions.
-    varies = is_eager() or z.shape[0] is None
-    return not varies and z.dtype == kernel.dtype
+    return not is_eager() and steps is not None and dtype == kernel.dtype
 
 
 def _compiled(function: Callable, *args: Any) -> Any:
