@@ -36,8 +36,9 @@ def guessing():
 def write(decoder, prompts, max_new_tokens, temperature=1.0, seeds=None, sampler=None):
     """Returns the written ids of each row, and the pieces they came in."""
     seeds = range(len(prompts)) if seeds is None else seeds
-    pieces = list(
-        decoder.stream(
+    pieces = [
+        ids
+        for ids, _ in decoder.stream(
             [np.array(prompt) for prompt in prompts],
             [np.zeros(len(prompts), np.int32)],
             max_new_tokens,
@@ -45,7 +46,7 @@ def write(decoder, prompts, max_new_tokens, temperature=1.0, seeds=None, sampler
             [np.random.default_rng(seed) for seed in seeds],
             sampler,
         )
-    )
+    ]
     rows = [
         [index for piece in pieces for index in piece[row].tolist() if index != FREE]
         for row in range(len(prompts))
@@ -85,7 +86,7 @@ def test_every_id_is_stepped_over_once_and_in_order(length):
     pieces = Decoder(recall).stream(
         [prompt], [np.zeros((1, 2), np.int32)], 20, 0.0, [np.random.default_rng(0)]
     )
-    written = np.concatenate([piece[0] for piece in pieces])
+    written = np.concatenate([piece[0] for piece, _ in pieces])
     text = [0, 0, *prompt.tolist()]
     for _ in range(20):
         text.append(text[-3])

@@ -166,3 +166,197 @@ def test_precision_is_raised_but_never_lowered(dtype, wanted):
     raised = sampling.at_least_float32(logits)
     assert raised.dtype == wanted
     assert float(raised[0, 0]) == 1.5
+
+
+# === Rules ===
+
+
+def reference(logits, temperature=1.0, seen=None, **rules):
+    """The probabilities that the rules leave, one row, by definition, in float64."""
+    logits = np.array(logits, np.float64)
+    logits += rules.get("bias", 0)
+    if penalty := rules.get("repetition_penalty"):
+        factor = np.where(logits > 0, 1 / penalty, penalty)
+        logits = np.where(seen, logits * factor, logits)
+    probabilities = softmax(logits / temperature)
+
+    def first(keys, together=None, count=None):
+        kept = np.zeros(len(keys), bool)
+        for index in np.argsort(keys, kind="stable"):
+            if together is not None and probabilities[kept].sum() >= together:
+                break
+            if count is not None and kept.sum() == count:
+                break
+            kept[index] = True
+        return kept
+
+    for name, value in rules.items():
+        if name == "top_k":
+            kept = first(-probabilities, count=value)
+        elif name == "top_p":
+            kept = first(-probabilities, together=value)
+        elif name == "min_p":
+            kept = probabilities >= value * probabilities.max()
+        elif name == "typical_p":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                information = -np.log(probabilities)
+                entropy = np.nansum(probabilities * information)
+            kept = first(np.abs(information - entropy), together=value)
+        else:
+            continue
+        probabilities = np.where(kept, probabilities, 0)
+        probabilities /= probabilities.sum()
+    return probabilities
+
+
+LOGITS = [1.3, -0.4, 0.2, 2.1, -1.7, 0.9, 0.05]
+SEEN = np.array([True, False, True, True, True, False, False])
+RULES = [
+    {"top_k": 3},
+    {"top_k": 1},
+    {"top_k": 100},
+    {"top_p": 0.7},
+    {"top_p": 1e-6},
+    {"top_p": 0.999},
+    {"min_p": 0.2},
+    {"min_p": 1.0},
+    {"typical_p": 0.5},
+    {"typical_p": 0.9},
+    {"repetition_penalty": 1.8},
+    {"repetition_penalty": 0.5},
+    {"bias": np.float32([0, 2, 0, -np.inf, 0, -1, 0])},
+    {
+        "bias": np.float32([0, 0, 0, -np.inf, 0, 0, 0]),
+        "repetition_penalty": 1.5,
+        "top_k": 5,
+        "top_p": 0.9,
+        "min_p": 0.1,
+        "typical_p": 0.8,
+    },
+]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=str)
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_rules_follow_their_definitions(rules, temperature):
+    probabilities = reference(LOGITS, temperature, SEEN, **rules)
+    ids = ops.convert_to_numpy(
+        COMPILED(
+            ops.convert_to_tensor(np.tile(np.float32(LOGITS), (ROWS, 1))),
+            np.random.default_rng(6).random(ROWS, np.float32),
+            np.full(ROWS, temperature, np.float32),
+            sampling.rules(**rules),
+            np.tile(SEEN, (ROWS, 1)),
+        )
+    )
+    if (probabilities > 0).sum() > 1:
+        assert_distributed(ids, probabilities)
+    else:
+        assert set(ids.tolist()) == {int(probabilities.argmax())}
+
+
+@pytest.mark.parametrize("size", [1, 2, 40])
+def test_filters_keep_what_their_definitions_keep(size):
+    generator = np.random.default_rng(7)
+    for name in sampling.FILTERS:
+        for _ in range(20):
+            logits = generator.normal(0, 2, size).astype(np.float32)
+            value = int(generator.integers(1, size + 1))
+            value = value if name == "top_k" else float(generator.uniform(0.05, 0.95))
+            kept = sampling.restrict(
+                ops.convert_to_tensor(logits[np.newaxis]),
+                sampling.rules(**{name: value}),
+            )
+            kept = ops.convert_to_numpy(kept)[0]
+            expected = reference(logits, **{name: value}) > 0
+            np.testing.assert_array_equal(kept > -np.inf, expected)
+            np.testing.assert_array_equal(kept[expected], logits[expected])
+
+
+def test_equal_logits_leave_as_many_as_asked_for():
+    logits = ops.zeros((1, 8))
+    for rules, count in [
+        ({"top_k": 3}, 3),
+        ({"top_p": 0.5}, 4),
+        ({"typical_p": 0.25}, 2),
+        ({"min_p": 1.0}, 8),
+    ]:
+        kept = sampling.restrict(logits, sampling.rules(**rules))
+        kept = ops.convert_to_numpy(kept)[0] > -np.inf
+        assert kept.tolist() == [True] * count + [False] * (8 - count)
+
+
+@pytest.mark.parametrize("function", [sampling.sample, COMPILED], ids=["eager", "xla"])
+@pytest.mark.parametrize("temperature", [0.0, 1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("rules", [{}, *RULES[:11:2], RULES[-1]], ids=str)
+def test_rules_survive_extreme_logits(function, temperature, rules):
+    rows = np.float32(
+        [
+            [0.0] * 7,
+            [1e30] * 7,
+            [-1e30] * 7,
+            [1e30, -1e30, 0.0, 1e30, -1e30, 1.0, -1.0],
+            [-1e30, 1e30, -1e30, 0.0, 0.0, 0.0, 0.0],
+            [-np.inf, 0.0, -np.inf, 1.0, -np.inf, -1e30, 1e30],
+        ]
+    )
+    for uniforms in (0.0, 0.5, BELOW_ONE):
+        ids = ops.convert_to_numpy(
+            function(
+                ops.convert_to_tensor(rows),
+                np.full(len(rows), uniforms, np.float32),
+                np.full(len(rows), temperature, np.float32),
+                sampling.rules(**rules),
+                np.ones(rows.shape, bool),
+            )
+        )
+        assert ((ids >= 0) & (ids < 7)).all()
+        chosen = rows[np.arange(len(rows)), ids]
+        assert (chosen > -np.inf).all()
+        if temperature <= 1 and "bias" not in rules:
+            assert chosen[4] == chosen[5] == np.float32(1e30)
+
+
+def test_rules_that_do_nothing_are_left_out():
+    nothing = {
+        "top_p": 1.0,
+        "typical_p": 1.0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "bias": np.zeros(3),
+    }
+    assert sampling.rules(**nothing) == {} == sampling.rules()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"top_k": 0},
+        {"top_k": 1.5},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"typical_p": -0.1},
+        {"min_p": 1.5},
+        {"min_p": float("nan")},
+        {"repetition_penalty": 0},
+        {"repetition_penalty": float("inf")},
+    ],
+    ids=str,
+)
+def test_bad_rule_is_named(rule):
+    [(name, value)] = rule.items()
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        sampling.rules(**rule)
+
+
+def test_forbidding_everything_is_refused():
+    with pytest.raises(ValueError, match="forbidden"):
+        sampling.rules(bias=np.full(4, -np.inf))
+
+
+def test_log_probability_is_that_of_softmax():
+    logits = np.random.default_rng(8).normal(0, 3, (2, 3, 5)).astype(np.float32)
+    ids = np.array([[0, 4, 2], [1, 1, 3]])
+    found = sampling.log_probability(ops.convert_to_tensor(logits), ids)
+    expected = np.log(np.take_along_axis(softmax(logits), ids[..., None], -1))[..., 0]
+    np.testing.assert_allclose(ops.convert_to_numpy(found), expected, rtol=1e-5)

@@ -25,6 +25,7 @@ _MODULES = {
     "SimpleRNN": "layers",
     "LanguageModel": "model",
     "load": "model",
+    "Blend": "blend",
     "SampleText": "callbacks",
     "Accuracy": "metrics",
     "BitsPerCharacter": "metrics",
@@ -33,6 +34,7 @@ _MODULES = {
 }
 
 if TYPE_CHECKING:
+    from textgen.blend import Blend as Blend
     from textgen.callbacks import SampleText as SampleText
     from textgen.corpus import CORPORA as CORPORA
     from textgen.corpus import load_corpus as load_corpus

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from textgen import generation, metrics
+from textgen import metrics
 from textgen.datasets import Dataset, as_keras_input
 from textgen.layers import (
     GRU,
@@ -29,7 +29,9 @@ from textgen.layers import (
     accelerator,
     is_one_hot,
 )
+from textgen.saving import OneFile
 from textgen.vocabulary import NO_SYMBOL, Vocabulary
+from textgen.writing import Writer
 
 CELLS = {
     "simple_rnn": SimpleRNN,
@@ -53,7 +55,7 @@ _METRICS = {
 
 
 @keras.saving.register_keras_serializable(package="textgen")
-class LanguageModel(keras.Model):
+class LanguageModel(OneFile, Writer, keras.Model):
     """A recurrent network that predicts the next symbol of a text.
 
     It is a Keras model in every respect, and its one `.keras` file holds weights,
@@ -223,7 +225,8 @@ class LanguageModel(keras.Model):
 
         # === State ===
         self._purpose: str | None = None  # "training", "evaluation": what `fit` does
-        self._decoder: generation.Decoder | None = None
+        if not return_sequences:
+            self._longest_read = self._most_read = 512  # each a window
         self.build((None, None))
 
     def build(self, input_shape: tuple) -> None:
@@ -250,6 +253,20 @@ class LanguageModel(keras.Model):
             self._check_batch(*inputs.shape[:2])
         if carrying:
             states = self._by_layer(self.carried_states.read(self._purpose, rows))
+        x, states = self._features(inputs, states, training)
+        if carrying:
+            self.carried_states.write(self._purpose, keras.tree.flatten(states))
+        return self.output_layer(x)
+
+    def _features(self, inputs: Any, states: list, training: bool = False) -> tuple:
+        """Returns what the logits are made of, and the states of each layer.
+
+        Args:
+            inputs: As for `call`.
+            states: The states of each layer before the first step; `None` for zero.
+            training: bool.
+        """
+        states = list(states)
         if self.embedding is None and not is_one_hot(inputs, len(self.vocabulary)):
             x = ops.expand_dims(inputs, -1)  # which the first layer looks up
         else:
@@ -264,9 +281,7 @@ class LanguageModel(keras.Model):
                 x = self.norm_layers[index](x)
             if self.dropout_layers:
                 x = self.dropout_layers[index](x, training=training)
-        if carrying:
-            self.carried_states.write(self._purpose, keras.tree.flatten(states))
-        return self.output_layer(x)
+        return x, states
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns `(N, V)` or `(N, T, V)`."""
@@ -497,175 +512,34 @@ class LanguageModel(keras.Model):
             for layer in self.recurrent_layers
         ]
 
-    # === Writing ===
+    # === Reading, for all that `Writer` does ===
 
-    def generate(
-        self,
-        prompt: str | Sequence[str] = "",
-        max_new_tokens: int = 400,
-        temperature: float = 1.0,
-        *,
-        count: int | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        unknown: str | None = None,
-        sampler: generation.Sampler | None = None,
-    ) -> Any:
-        """Writes text.
+    def _reading(self) -> Sequence:
+        return self.variables
 
-        Args:
-            prompt: str, or list of str for one text each. What the text begins with;
-                may be empty, and longer than the window.
-            max_new_tokens: int. Symbols to write after the prompt. Defaults to `400`.
-            temperature: float, at least 0. Below 1 the probable becomes more
-                probable; 0 always takes the most probable symbol. Defaults to `1.0`.
-            count: int or `None`. Texts to write for each prompt. Defaults to `None`,
-                one.
-            stop: str, list of str or `None`. Writing ends before the first of these
-                in the new text. Defaults to `None`.
-            seed: int or `None`. The same seed gives the same text, whatever else is
-                written beside it (but for rounding, which in batches of different size
-                can differ in the last digit). Defaults to `None`, another text each
-                time.
-            unknown: str or `None`. What becomes of prompt symbols that the vocabulary
-                lacks in every case, upper and lower; see `Vocabulary.encode`.
-            sampler: Callable or `None`. A rule of one's own in place of sampling: takes
-                the logits, a float array `(N, V)`, and the number of symbols written
-                so far; returns N ids. Defaults to `None`.
-
-        Returns:
-            The prompt, as typed, and its continuation: str for one prompt with
-            `count=None`, otherwise a list of str.
-
-        Raises:
-            ValueError: An argument is out of its range, or a prompt symbol is unknown.
-        """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        copies = 1 if count is None else count
-        if copies < 1:
-            raise ValueError(f"count={count} must be at least 1.")
-        texts = [text for text in prompts for _ in range(copies)]
-        if not texts:
-            return []
-        stops = _stops(stop)
-        filters = [generation.StopFilter(stops) for _ in texts]
-        results = list(texts)
-        # Equal prompts differ by the number of their copy only, so that a text does
-        # not depend on what else is in the batch.
-        streams = [copy for _ in prompts for copy in range(copies)]
-        for chunk in self._decode(
-            texts, streams, max_new_tokens, temperature, seed, unknown, sampler
-        ):
-            for row, piece in enumerate(chunk):
-                if not filters[row].stopped:
-                    results[row] += filters[row].feed(piece)
-            if all(each.stopped for each in filters):
-                break
-        results = [
-            text + each.flush() for text, each in zip(results, filters, strict=True)
+    def _start(self, rows: int) -> list:
+        """The carry before a text: the window of a many-to-one model, `(N, L)`, and
+        the states of each layer, `(N, H)`, of a many-to-many model."""
+        if not self.return_sequences:
+            return [np.full((rows, self.sequence_length), NO_SYMBOL, np.int32)]
+        return [
+            [ops.zeros((rows, size), self.compute_dtype) for size in layer.state_size]
+            for layer in self.recurrent_layers
         ]
-        return results[0] if isinstance(prompt, str) and count is None else results
 
-    def stream(
-        self,
-        prompt: str = "",
-        max_new_tokens: int = 400,
-        temperature: float = 1.0,
-        *,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        unknown: str | None = None,
-        sampler: generation.Sampler | None = None,
-    ) -> Iterator[str]:
-        """Writes text, and hands it over as it is made.
+    def _left(self, length: int) -> int:
+        return super()._left(length) if self.return_sequences else 1
 
-        The arguments are those of `generate`; the pieces, joined, are its result.
-
-        Yields:
-            str. First the prompt, then pieces of its continuation.
-
-        Raises:
-            ValueError: An argument is out of its range, or a prompt symbol is unknown.
-        """
-        gate = generation.StopFilter(_stops(stop))
-        chunks = self._decode(
-            [prompt], [0], max_new_tokens, temperature, seed, unknown, sampler
-        )
-
-        def pieces() -> Iterator[str]:
-            if prompt:
-                yield prompt
-            for [piece] in chunks:
-                if shown := gate.feed(piece):
-                    yield shown
-                if gate.stopped:
-                    return
-            if held := gate.flush():
-                yield held
-
-        return pieces()
-
-    def _decode(
-        self,
-        texts: list[str],
-        streams: list[int],
-        max_new_tokens: int,
-        temperature: float,
-        seed: int | None,
-        unknown: str | None,
-        sampler: generation.Sampler | None,
-    ) -> Iterator[list[str]]:
-        """Checks the arguments at once; returns an iterator over new text, by row."""
-        if max_new_tokens < 0:
-            raise ValueError(f"max_new_tokens={max_new_tokens} must not be negative.")
-        if not 0 <= temperature < float("inf"):
-            raise ValueError(
-                f"temperature={temperature} must be a number from 0 (the most probable "
-                "symbol) up; 1 leaves the model's probabilities as they are."
-            )
-        if seed is not None and seed < 0:
-            raise ValueError(f"seed={seed} must not be negative.")
-        entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
-        start = np.array([NO_SYMBOL], np.int32)
-        prompts = [
-            np.append(start, self.vocabulary.encode(text, unknown, match_case=False))
-            for text in texts
-        ]
-        prompts, carry = self._first_carry(prompts)
-        if self._decoder is None:
-            self._decoder = generation.Decoder(self._step, self.variables)
-        chunks = self._decoder.stream(
-            prompts,
-            carry,
-            max_new_tokens,
-            temperature,
-            [np.random.default_rng([entropy, stream]) for stream in streams],
-            sampler,
-        )
-        decode = self.vocabulary.decode
-        return ([decode(row[row >= 0]) for row in chunk] for chunk in chunks)
-
-    def _first_carry(self, prompts: list[np.ndarray]) -> tuple[list[np.ndarray], list]:
-        """Returns what is left to feed of the prompts, and the carry to start with."""
+    def _prime(self, heads: list[np.ndarray]) -> Any:
         if self.return_sequences:
-            dtype = self.compute_dtype
-            return prompts, [
-                [ops.zeros((len(prompts), size), dtype) for size in layer.state_size]
-                for layer in self.recurrent_layers
-            ]
-        # All but the last id stand in the window already; feeding that one moves it.
-        window = np.full((len(prompts), self.sequence_length), NO_SYMBOL, np.int32)
-        for row, prompt in zip(window, prompts, strict=True):
-            known = prompt[:-1][-self.sequence_length :]
+            return super()._prime(heads)
+        [window] = self._start(len(heads))
+        for row, head in zip(window, heads, strict=True):
+            known = head[-self.sequence_length :]
             row[self.sequence_length - len(known) :] = known
-        return [prompt[-1:] for prompt in prompts], [window]
+        return [window]
 
     def _step(self, ids: Any, carry: list) -> tuple[Any, list]:
-        """Feeds ids, `(N,)`; returns the logits of the next, `(N, V)`, and the carry.
-
-        The carry is the window, `(N, sequence_length)`, of a many-to-one model, and the
-        states of each layer, `(N, H)`, of a many-to-many model.
-        """
         ids = ops.expand_dims(ids, 1)
         if not self.return_sequences:
             window = ops.concatenate([carry[0][:, 1:], ids], axis=1)
@@ -679,37 +553,23 @@ class LanguageModel(keras.Model):
                 x = self.norm_layers[index](x)
         return self.output_layer(x), states
 
+    def _read(self, ids: Any, carry: list) -> tuple[Any, Any, list]:
+        if self.return_sequences:
+            features, carry = self._features(ids, carry)
+            carry = keras.tree.map_structure(
+                lambda state: ops.cast(state, self.compute_dtype), carry
+            )
+            return features, self.output_layer(features), carry
+        # The windows that end with each of the ids.
+        (rows, steps), length = ids.shape, self.sequence_length
+        joined = ops.concatenate([carry[0], ids], axis=1)
+        places = np.arange(1, steps + 1)[:, np.newaxis] + np.arange(length)
+        windows = ops.reshape(ops.take(joined, places, axis=1), (-1, length))
+        features, _ = self._features(windows, [None] * len(self.recurrent_layers))
+        features = ops.reshape(features, (rows, steps, -1))
+        return features, self.output_layer(features), [joined[:, -length:]]
+
     # === Saving ===
-
-    def save(
-        self,
-        filepath: str | os.PathLike[str],
-        overwrite: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        """Saves everything into one `.keras` file; load it with `textgen.load`.
-
-        The file is written beside its place and then renamed, so that an interruption
-        leaves the old file whole.
-
-        Raises:
-            ValueError: The name does not end in `.keras`.
-            FileNotFoundError: The folder does not exist.
-            FileExistsError: The file exists, and `overwrite` is `False`.
-        """
-        path = Path(filepath)
-        if path.suffix != ".keras":
-            raise ValueError(f"The file name {path.name!r} must end in '.keras'.")
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"There is no folder {path.parent} to save into.")
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists already.")
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-        try:
-            super().save(temporary, **kwargs)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _seeds(self) -> list:
         """The states of the dropout layers' random generators, which Keras forgets."""
@@ -955,10 +815,3 @@ def _first_batch_shape(x: Any, batch_size: int | None) -> tuple:
         return tuple(shape)[:2] if len(shape) > 1 else (None, None)
     shape = (*getattr(x, "shape", ()), None, None)
     return (None if shape[0] is None else min(batch_size or 32, shape[0])), shape[1]
-
-
-def _stops(stop: str | Sequence[str] | None) -> list[str]:
-    stops = [] if stop is None else [stop] if isinstance(stop, str) else list(stop)
-    if "" in stops:
-        raise ValueError("stop='' stops everything; leave stop out to write on.")
-    return stops

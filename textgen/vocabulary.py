@@ -155,8 +155,9 @@ class Vocabulary:
             unknown: str or `None`. A policy for this call. Defaults to `None`, the
                 policy of the vocabulary.
             match_case: bool. With `False`, a symbol that the vocabulary lacks is
-                tried in lower case, case-folded and in upper case before the policy
-                applies. Defaults to `True`.
+                tried in lower case, case-folded, in upper case, and in its NFKC form
+                (a full-width letter as an ordinary one) before the policy applies.
+                Defaults to `True`.
 
         Returns:
             Array of ids, of shape `(symbols,)` and of the smallest of the dtypes int8,
@@ -296,9 +297,10 @@ class Vocabulary:
     ) -> int:
         """The id to use for a symbol that the vocabulary lacks, -1 to leave it out."""
         if not match_case:
-            for other in (symbol.lower(), symbol.casefold(), symbol.upper()):
-                if other in self.ids:
-                    return self.ids[other]
+            for form in (symbol, unicodedata.normalize("NFKC", symbol)):
+                for other in (form, form.lower(), form.casefold(), form.upper()):
+                    if other in self.ids:
+                        return self.ids[other]
         if unknown == "error":
             position += sum(map(len, tokens[:index]))
             raise ValueError(
