@@ -1,18 +1,30 @@
-"""Seconds a character: the loop everybody writes, and textgen's two ways.
+"""How fast textgen writes: beside the loop everybody writes, and beside PyTorch.
 
     python benchmarks/generate.py
 
-The course's LSTM 2 x 128 over 38 symbols with fresh weights, batch 1: `model.predict`
-for each character; `generate` by the window of 40 (many-to-one); `generate` by carried
-state (many-to-many). The three take turns, and the medians are compared, since other
-work on the machine would favour whichever ran last. Compilation comes before.
+The course's LSTM 2 x 128 over 38 symbols with fresh weights: `model.predict` for each
+character; `generate` by the window of 40 (many-to-one); `generate` by carried state
+(many-to-many); a sampling loop of PyTorch's `nn.LSTM` that carries its state too (extra
+`bench`). One text at a time, and 64. What is compared takes turns, and medians are
+compared, since other work on the machine would favour whichever ran last. Compilation
+comes before, and is timed apart, as is the first piece of a stream; last, 1,000
+characters by `textgen generate` as a whole process, beside a process that only imports
+Keras and loads the model. Writes benchmark-generate.json.
 """
 
+import importlib.util
 import json
+import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
@@ -20,45 +32,144 @@ import numpy as np
 import textgen
 
 ROUNDS = 5
-LENGTHS = {"predict loop": 10, "by window": 400, "by state": 4000}
+SYMBOLS, UNITS, ROWS = 38, (128, 128), 64
+PRETRAINED = Path(__file__).parent.parent / "pretrained" / "tinyshakespeare.keras"
 
 keras.utils.set_random_seed(0)
-vocabulary = textgen.Vocabulary(map(chr, range(38)))
-by_window = textgen.LanguageModel(vocabulary, units=(128, 128))
-by_state = textgen.LanguageModel(vocabulary, units=(128, 128), return_sequences=True)
+vocabulary = textgen.Vocabulary(map(chr, range(SYMBOLS)))
+by_window = textgen.LanguageModel(vocabulary, units=UNITS)
+by_state = textgen.LanguageModel(vocabulary, units=UNITS, return_sequences=True)
 
 
-def predict_loop(characters: int) -> None:
-    """Writes as the notebooks do: one `predict` of a one-hot window a character."""
+def predict_loop(rows: int, characters: int) -> None:
+    """Writes as the notebooks do: one `predict` of one-hot windows a character."""
     rng = np.random.default_rng(0)
-    window = [0] * 40
+    window = np.zeros((rows, 40), int)
     for _ in range(characters):
-        x = vocabulary.one_hot(np.array([window]))
-        logits = by_window.predict(x, verbose=0)[0].astype("float64")
-        probabilities = np.exp(logits - logits.max())
-        chosen = rng.choice(len(vocabulary), p=probabilities / probabilities.sum())
-        window = [*window[1:], int(chosen)]
+        logits = by_window.predict(vocabulary.one_hot(window), verbose=0)
+        logits = logits.astype("float64")
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        chosen = [rng.choice(SYMBOLS, p=each) for each in probabilities]
+        window = np.concatenate([window[:, 1:], np.array(chosen)[:, None]], axis=1)
 
 
-ways: dict[str, Callable[[int], object]] = {
-    "predict loop": predict_loop,
-    "by window": lambda characters: by_window.generate("", characters, seed=0),
-    "by state": lambda characters: by_state.generate("", characters, seed=0),
-}
-for write in ways.values():
-    write(2)
+def torch_loop() -> Callable[[int, int], None]:
+    """Writes as PyTorch's users do: a step, a softmax and a draw a character."""
+    import torch
 
-seconds: dict[str, list[float]] = {way: [] for way in ways}
-for _ in range(ROUNDS):
-    for way, write in ways.items():
-        start = time.perf_counter()
-        write(LENGTHS[way])
-        seconds[way].append((time.perf_counter() - start) / LENGTHS[way])
+    lstm = torch.nn.LSTM(SYMBOLS, UNITS[0], len(UNITS), batch_first=True)
+    logits = torch.nn.Linear(UNITS[-1], SYMBOLS)
 
-medians = {way: statistics.median(times) for way, times in seconds.items()}
-print(f"{platform.machine()}, Keras {keras.__version__}, {keras.backend.backend()}")
-for way, median in medians.items():
-    ratio = medians["predict loop"] / median
-    print(f"{way:14} {1000 * median:9.4f} ms a character {ratio:9.1f} x the loop")
-with open("benchmark-generate.json", "w") as file:
-    json.dump({"milliseconds": {way: 1000 * m for way, m in medians.items()}}, file)
+    @torch.inference_mode()
+    def write(rows: int, characters: int) -> None:
+        ids, state = torch.zeros(rows, 1, dtype=torch.long), None
+        for _ in range(characters):
+            x = torch.nn.functional.one_hot(ids, SYMBOLS).float()
+            x, state = lstm(x, state)
+            probabilities = torch.softmax(logits(x[:, -1]), dim=-1)
+            ids = torch.multinomial(probabilities, 1)
+
+    return write
+
+
+def generating(model: textgen.LanguageModel) -> Callable[[int, int], object]:
+    return lambda rows, characters: model.generate("", characters, count=rows, seed=0)
+
+
+def seconds_of(function: Callable, *arguments: object) -> float:
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def compare() -> dict:
+    """Milliseconds a character, all rows together divided by their number."""
+    ways: dict[str, Callable] = {
+        "predict loop": predict_loop,
+        "by window": generating(by_window),
+        "by state": generating(by_state),
+    }
+    if importlib.util.find_spec("torch"):
+        ways["PyTorch"] = torch_loop()
+    results = {}
+    for rows in (1, ROWS):
+        # Characters of each text, so that each way runs about half a second.
+        lengths = {"predict loop": 10, "by window": 500, "by state": 8000}
+        if rows > 1:
+            lengths = {"predict loop": 10, "by window": 100, "by state": 1000}
+        lengths["PyTorch"] = 1000
+        compiling = {way: seconds_of(write, rows, 1) for way, write in ways.items()}
+        for way, write in ways.items():
+            write(rows, lengths[way])
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(ROUNDS):
+            for way, write in ways.items():
+                each = seconds_of(write, rows, lengths[way])
+                seconds[way].append(each / lengths[way] / rows)
+        medians = {way: statistics.median(times) for way, times in seconds.items()}
+        print(f"\n{rows} at a time: ms a character; first call (compiles), s")
+        for way, median in medians.items():
+            ratio = medians["predict loop"] / median
+            beside = (
+                f"{medians['PyTorch'] / median:7.1f} x" if "PyTorch" in ways else ""
+            )
+            print(
+                f"  {way:13} {1000 * median:9.4f} {ratio:9.1f} x the predict loop, "
+                f"{beside} PyTorch's; {compiling[way]:5.2f} s"
+            )
+        results[rows] = {way: 1000 * median for way, median in medians.items()}
+    if "PyTorch" not in ways:
+        print("  PyTorch: skipped, not installed (pip install -e '.[bench]')")
+    return results
+
+
+def first_piece() -> dict:
+    """Milliseconds from a call of `stream` to its first piece, the second time."""
+    result = {}
+    for name, model in (("by window", by_window), ("by state", by_state)):
+        next(model.stream("", 400, seed=0))
+        times = [seconds_of(next, model.stream("", 400, seed=0)) for _ in range(9)]
+        result[name] = 1000 * statistics.median(times)
+        print(f"first piece of a stream, {name}: {result[name]:.1f} ms")
+    return result
+
+
+def whole_process() -> dict:
+    """Seconds of `textgen generate`, and of a process that only loads the model."""
+    loading = "import keras, textgen, sys; textgen.load(sys.argv[1])"
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": folder}
+        commands = {
+            "loading": [sys.executable, "-c", loading, str(PRETRAINED)],
+            "1,000 characters": [sys.executable, "-m", "textgen", "generate"]
+            + [str(PRETRAINED), "--max-new-tokens", "1000", "--seed", "0"],
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
+        for turn in range(ROUNDS + 1):
+            for name, command in commands.items():
+                start = time.perf_counter()
+                subprocess.run(
+                    command, check=True, capture_output=True, env=environment
+                )
+                if turn:  # the first one compiles Python's modules
+                    seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    ratio = medians["1,000 characters"] / medians["loading"]
+    for name, median in medians.items():
+        print(f"whole process, {name}: {median:.2f} s")
+    print(f"whole process, ratio: {ratio:.2f}")
+    return medians
+
+
+if __name__ == "__main__":
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Keras {keras.__version__}"
+    print(f"{machine}, {keras.backend.backend()}")
+    results = {
+        "machine": machine,
+        "milliseconds": compare(),
+        "first_piece_ms": first_piece(),
+        "whole_process_s": whole_process(),
+    }
+    with open("benchmark-generate.json", "w") as file:
+        json.dump(results, file, indent=1)

@@ -9,7 +9,6 @@ import contextlib
 import math
 import os
 import random
-import re
 import shlex
 import signal
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import textgen
-from textgen import corpus
+from textgen import completion, corpus
 
 WINDOW = 40  # symbols, unless --sequence-length says otherwise
 # The smallest values that make sense for options of `train`.
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        code = arguments.run(arguments) or 0
         sys.stdout.flush()
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         message = f"{type(error).__name__}: {error} (TEXTGEN_DEBUG=1 shows where)"
         return _fail(arguments, message, 1)
-    return 0
+    return code
 
 
 def _fail(arguments: argparse.Namespace, message: str, code: int) -> int:
@@ -102,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_generate(commands)
+    _add_complete(commands)
+    _add_evaluate(commands)
     _add_info(commands)
     _add_convert(commands)
     return parser
@@ -210,14 +211,81 @@ def _add_generate(commands: Any) -> None:
     )
     parser.set_defaults(run=_generate)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a .keras file")
+    add("models", nargs="+", metavar="MODEL", help="a .keras file; several are blended")
+    add("--weights", type=float, nargs="+", help="shares of blended models")
     add("--prompt", default="", help="what the text begins with")
     add("--max-new-tokens", type=int, default=400, help="symbols to write")
-    add("--temperature", type=float, default=0.7, help="0 is the most probable text")
-    add("--count", type=int, default=1, help="number of texts")
+    add("--max-lines", type=int, help="end after so many lines")
     add("--stop", nargs="+", metavar="TEXT", help=r"end before any of these; \n works")
+    add("--count", type=int, default=1, help="number of texts")
+    add("--novel", metavar="CORPUS", help="no text that is a line of it, none twice")
     add("--seed", type=int, help="same seed, same text (default: a new text)")
     add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
+    add("--no-echo", action="store_true", help="leave the prompt out")
+    add("-o", "--output", metavar="FILE", help="write to this new file")
+
+    choice = parser.add_argument_group("how each symbol is chosen")
+    add = choice.add_argument
+    add(
+        "--temperature",
+        type=float,
+        nargs="+",
+        default=[0.7],
+        help="0 is the most probable symbol; several take turns",
+    )
+    add("--top-k", type=int, help="only the so many most probable symbols")
+    add("--top-p", type=float, help="only the most probable of this share together")
+    add("--min-p", type=float, help="at least this share of the most probable")
+    add("--typical-p", type=float, help="only the most typical of this share together")
+    add("--repetition-penalty", type=float, help="above 1, less is said again")
+    add("--forbid", default="", metavar="SYMBOLS", help="symbols never to write")
+    add("--num-beams", type=int, help="search for the most probable text instead")
+    add("--length-penalty", type=float, default=1.0, help="of the search; more: longer")
+
+
+def _add_complete(commands: Any) -> None:
+    parser = commands.add_parser(
+        "complete",
+        help="ask for beginnings, and write on",
+        description="Asks for the beginning of a poem, writes the rest, and asks "
+        "again; /help lists what else can be typed. Ctrl-C stops the poem, Ctrl-D "
+        "leaves. In a pipe: a beginning on each line, poems out.",
+        formatter_class=_HelpFormatter,
+    )
+    parser.set_defaults(run=_complete)
+    add = parser.add_argument
+    add("models", nargs="+", metavar="MODEL", help="a .keras file; several are blended")
+    add("--weights", type=float, nargs="+", help="shares of blended models")
+    add(
+        "--temperature",
+        type=float,
+        nargs="+",
+        default=[0.7],
+        help="0 is the most probable text; several take turns",
+    )
+    add("--max-new-tokens", type=int, default=400, help="symbols to write")
+    add("--max-lines", type=int, help="end after so many lines")
+    add("--seed", type=int, help="same seed, same text (default: a new text)")
+    add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="say how well a model predicts a text",
+        description="Say how well a model predicts a text, in nats and bits a symbol.",
+        formatter_class=_HelpFormatter,
+    )
+    parser.set_defaults(run=_evaluate)
+    add = parser.add_argument
+    add("models", nargs="+", metavar="MODEL", help="a .keras file; several are blended")
+    add("corpus", metavar="CORPUS", help="text file, known name, or - for stdin")
+    add("--weights", type=float, nargs="+", help="shares of blended models")
+    add("--encoding", default="utf-8", help="encoding of the file")
+    add("--lowercase", action="store_true", help="lower-case the text")
+    add("--last", type=float, metavar="SHARE", help="only the last share of the text")
+    add("--lines", action="store_true", help="each line is a text of its own")
+    add("--unknown", help="for unknown symbols: error, skip, or a stand-in")
 
 
 def _add_info(commands: Any) -> None:
@@ -228,7 +296,7 @@ def _add_info(commands: Any) -> None:
         "computes on this machine.",
     )
     parser.set_defaults(run=_info)
-    parser.add_argument("model", metavar="MODEL", help="a .keras file")
+    parser.add_argument("models", nargs=1, metavar="MODEL", help="a .keras file")
 
 
 def _add_convert(commands: Any) -> None:
@@ -467,26 +535,86 @@ def _dataset(
 def _generate(arguments: argparse.Namespace) -> None:
     if arguments.count < 1:
         raise ValueError(f"--count {arguments.count} must be at least 1.")
-    model = _load(arguments.model)
-    stop = [_unescape(text) for text in arguments.stop or []] or None
+    if arguments.output and Path(arguments.output).exists():
+        raise FileExistsError(f"{arguments.output} exists; give another name.")
+    known = None
+    if arguments.novel:
+        known = corpus.load_corpus(arguments.novel).split("\n")
+    model = _load(arguments)
+    filters = ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
     options = {
         "max_new_tokens": arguments.max_new_tokens,
+        "max_lines": arguments.max_lines,
         "temperature": arguments.temperature,
-        "stop": stop,
+        "stop": [completion.unescape(text) for text in arguments.stop or []] or None,
         "seed": arguments.seed,
         "unknown": arguments.unknown,
+        "echo": not arguments.no_echo,
+        "forbidden": completion.unescape(arguments.forbid),
+        **{name: getattr(arguments, name) for name in filters},
     }
-    if arguments.count == 1:
-        for piece in model.stream(arguments.prompt, **options):
-            print(piece, end="", flush=True)
-        print()
-    else:
-        for text in model.generate(arguments.prompt, count=arguments.count, **options):
-            print(text)
+    prompt = completion.unescape(arguments.prompt)
+    with contextlib.ExitStack() as stack:
+        out = sys.stdout
+        if arguments.count == 1 and known is None and arguments.num_beams is None:
+            texts: Any = model.stream(prompt, **options)
+            ends = ("", "\n")
+        else:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", UserWarning)
+                texts = model.generate(
+                    prompt,
+                    count=arguments.count,
+                    exclude=known,
+                    num_beams=arguments.num_beams,
+                    length_penalty=arguments.length_penalty,
+                    **options,
+                )
+            for warning in caught:
+                print(f"textgen generate: {warning.message}", file=sys.stderr)
+            ends = ("\n", "")
+        if arguments.output:
+            out = stack.enter_context(open(arguments.output, "x", encoding="utf-8"))
+        for text in texts:
+            print(text, end=ends[0], file=out, flush=True)
+        print(end=ends[1], file=out)
+
+
+def _complete(arguments: argparse.Namespace) -> int:
+    return completion.complete(
+        _load(arguments),
+        temperature=arguments.temperature,
+        max_new_tokens=arguments.max_new_tokens,
+        max_lines=arguments.max_lines,
+        seed=arguments.seed,
+        unknown=arguments.unknown,
+    )
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    last = arguments.last
+    if last is not None and not 0 < last < 1:
+        raise ValueError(f"--last {last} must be between 0 and 1.")
+    text: Any = corpus.load_corpus(
+        arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
+    )
+    if last is not None:
+        _, text = corpus.split(text, last)
+    if arguments.lines:
+        text = [line + "\n" for line in text.split("\n") if line]
+    score = _load(arguments).score(text, unknown=arguments.unknown)
+    lines = {
+        "symbols": f"{score.count:,}",
+        "nats": f"{score.nats:.4f} a symbol",
+        "bits": f"{score.bits:.4f} a symbol",
+        "perplexity": f"{score.perplexity:.4g}",
+    }
+    for name, value in lines.items():
+        print(f"{name + ':':12}{value}")
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    model = _load(arguments.model)
+    model = _load(arguments)
     vocabulary = model.vocabulary
     shown = "".join(vocabulary.symbols[:60]) if vocabulary.level == "character" else ""
     kind = "many-to-many" if model.return_sequences else "many-to-one"
@@ -504,18 +632,20 @@ def _info(arguments: argparse.Namespace) -> None:
         print(f"{name + ':':13}{value}")
 
 
-def _load(path: str) -> Any:
-    """Loads a model; a mistyped name is told before Keras is imported."""
-    if not Path(path).exists():
-        raise FileNotFoundError(f"There is no model file {path}.")
+def _load(arguments: argparse.Namespace) -> Any:
+    """Loads a model, or several as one; tells of a mistyped name at once."""
+    paths = arguments.models
+    for path in paths:
+        if not Path(path).exists():
+            raise FileNotFoundError(f"There is no model file {path}.")
+    weights = getattr(arguments, "weights", None)
+    if weights and len(weights) != len(paths):
+        raise ValueError(
+            f"--weights has {len(weights)} numbers for {len(paths)} models."
+        )
     _import_keras()
-    return textgen.load(path)
-
-
-def _unescape(text: str) -> str:
-    """Lets one type a newline, a tab or a backslash in a shell."""
-    meant = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
-    return re.sub(r"\\[nt\\]", lambda typed: meant[typed.group()], text)
+    models = [textgen.load(path) for path in paths]
+    return models[0] if len(models) == 1 else textgen.Blend(models, weights)
 
 
 def _import_keras() -> Any:

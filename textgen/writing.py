@@ -443,7 +443,7 @@ class Writer:
         start = np.array([self._start_id], np.int32)
         parts: list[list[np.ndarray]] = [[] for _ in texts]
         # What is fed, and beside it what then comes: the last symbol is not fed.
-        pairs = [(np.append(start, ids[:-1]), ids) for ids in encoded]
+        pairs = [(np.append(start, ids)[:-1], ids) for ids in encoded]
         for row, _, scores in self._read_all(pairs, "scores"):
             parts[row].append(scores)
         log_probs = np.concatenate([piece for part in parts for piece in part])
