@@ -74,10 +74,12 @@ def torch_loop() -> Callable[[int, int], None]:
 
 
 def generating(model: textgen.LanguageModel) -> Callable[[int, int], object]:
+    """How a model of textgen writes."""
     return lambda rows, characters: model.generate("", characters, count=rows, seed=0)
 
 
 def seconds_of(function: Callable, *arguments: object) -> float:
+    """The time of a call."""
     start = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - start
@@ -142,8 +144,10 @@ def whole_process() -> dict:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": folder}
         commands = {
             "loading": [sys.executable, "-c", loading, str(PRETRAINED)],
-            "1,000 characters": [sys.executable, "-m", "textgen", "generate"]
-            + [str(PRETRAINED), "--max-new-tokens", "1000", "--seed", "0"],
+            "1,000 characters": [
+                *(sys.executable, "-m", "textgen", "generate", str(PRETRAINED)),
+                *("--max-new-tokens", "1000", "--seed", "0"),
+            ],
         }
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for turn in range(ROUNDS + 1):

@@ -617,16 +617,25 @@ def _info(arguments: argparse.Namespace) -> None:
     model = _load(arguments)
     vocabulary = model.vocabulary
     shown = "".join(vocabulary.symbols[:60]) if vocabulary.level == "character" else ""
-    kind = "many-to-many" if model.return_sequences else "many-to-one"
-    if not model.return_sequences:
-        kind += f", windows of {model.sequence_length}"
-    lines = {
-        "network": f"{model.cell}, units {' '.join(map(str, model.units))}, {kind}",
-        "input": f"vectors of {model.embedding}" if model.embedding else "one-hot",
+    if isinstance(model, textgen.LanguageModel):
+        kind = "many-to-many" if model.return_sequences else "many-to-one"
+        if not model.return_sequences:
+            kind += f", windows of {model.sequence_length}"
+        lines = {
+            "network": f"{model.cell}, units {' '.join(map(str, model.units))}, {kind}",
+            "input": f"vectors of {model.embedding}" if model.embedding else "one-hot",
+            "computation": model.computation(),
+        }
+    else:
+        names = [type(layer).__name__ for layer in model.network.layers]
+        lines = {
+            "network": f"of one's own: {', '.join(names)}",
+            "input": model.input_kind,
+        }
+    lines |= {
         "weights": f"{model.count_params():,}",
         "steps": f"{int(model.optimizer.iterations):,}" if model.compiled else "none",
         "vocabulary": f"{len(vocabulary):,} {vocabulary.level}s {shown!r}",
-        "computation": model.computation(),
     }
     for name, value in lines.items():
         print(f"{name + ':':13}{value}")

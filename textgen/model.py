@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from textgen import metrics
+from textgen import adapter, metrics
 from textgen.datasets import Dataset, as_keras_input
 from textgen.layers import (
     GRU,
@@ -31,7 +31,7 @@ from textgen.layers import (
 )
 from textgen.saving import OneFile
 from textgen.vocabulary import NO_SYMBOL, Vocabulary
-from textgen.writing import Writer
+from textgen.writing import Writer, last_window, windows_of
 
 CELLS = {
     "simple_rnn": SimpleRNN,
@@ -514,6 +514,31 @@ class LanguageModel(OneFile, Writer, keras.Model):
 
     # === Reading, for all that `Writer` does ===
 
+    @staticmethod
+    def from_keras(
+        network: keras.Model,
+        vocabulary: Vocabulary,
+        input: str | None = None,
+        output: str | None = None,
+        sequence_length: int | None = None,
+        padding: str | None = None,
+    ) -> adapter.KerasWriter:
+        """Makes a model that writes of a network of one's own.
+
+        See `textgen.adapter.from_keras` for the arguments; a Sequential or functional
+        model of Keras's layers needs none but the vocabulary.
+
+        Example:
+
+        ```python
+        model = textgen.LanguageModel.from_keras(network, vocabulary)
+        print(model.generate("shall i compare ", temperature=0.7))
+        ```
+        """
+        return adapter.from_keras(
+            network, vocabulary, input, output, sequence_length, padding
+        )
+
     def _reading(self) -> Sequence:
         return self.variables
 
@@ -533,11 +558,7 @@ class LanguageModel(OneFile, Writer, keras.Model):
     def _prime(self, heads: list[np.ndarray]) -> Any:
         if self.return_sequences:
             return super()._prime(heads)
-        [window] = self._start(len(heads))
-        for row, head in zip(window, heads, strict=True):
-            known = head[-self.sequence_length :]
-            row[self.sequence_length - len(known) :] = known
-        return [window]
+        return [last_window(heads, self.sequence_length, NO_SYMBOL)]
 
     def _step(self, ids: Any, carry: list) -> tuple[Any, list]:
         ids = ops.expand_dims(ids, 1)
@@ -560,14 +581,10 @@ class LanguageModel(OneFile, Writer, keras.Model):
                 lambda state: ops.cast(state, self.compute_dtype), carry
             )
             return features, self.output_layer(features), carry
-        # The windows that end with each of the ids.
-        (rows, steps), length = ids.shape, self.sequence_length
-        joined = ops.concatenate([carry[0], ids], axis=1)
-        places = np.arange(1, steps + 1)[:, np.newaxis] + np.arange(length)
-        windows = ops.reshape(ops.take(joined, places, axis=1), (-1, length))
+        windows, last = windows_of(carry[0], ids)
         features, _ = self._features(windows, [None] * len(self.recurrent_layers))
-        features = ops.reshape(features, (rows, steps, -1))
-        return features, self.output_layer(features), [joined[:, -length:]]
+        features = ops.reshape(features, (*ids.shape, -1))
+        return features, self.output_layer(features), [last]
 
     # === Saving ===
 
@@ -652,18 +669,19 @@ class TiedOutput(keras.layers.Layer):
         return (*input_shape[:-1], self.embedding.input_dim)
 
 
-def load(path: str | os.PathLike[str]) -> LanguageModel:
-    """Loads a model that `LanguageModel.save` wrote, ready to write or train on.
+def load(path: str | os.PathLike[str]) -> Any:
+    """Loads a model that `save` wrote, ready to write or train on.
 
     Args:
         path: str or path of a `.keras` file.
 
     Returns:
-        The `LanguageModel`, with its vocabulary and its optimizer's state.
+        The `LanguageModel`, or what `LanguageModel.from_keras` made, with its
+        vocabulary and its optimizer's state.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file does not hold a `LanguageModel`.
+        ValueError: The file does not hold such a model.
     """
     path = Path(path)
     if not path.exists():
@@ -681,10 +699,10 @@ def load(path: str | os.PathLike[str]) -> LanguageModel:
         # Keras raises many types here: from zip files, HDF5, JSON and its own classes.
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"{path} could not be loaded: {reason}") from error
-    if not isinstance(model, LanguageModel):
+    if not isinstance(model, Writer):
         raise ValueError(
-            f"{path} holds a {type(model).__name__}, which has no vocabulary; "
-            "textgen.load takes files that textgen.LanguageModel.save wrote."
+            f"{path} holds a {type(model).__name__}, which has no vocabulary; load it "
+            "with Keras, and give it one with textgen.LanguageModel.from_keras."
         )
     return model
 

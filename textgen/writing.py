@@ -569,6 +569,32 @@ class Writer:
         return made[name]
 
 
+def last_window(heads: list[np.ndarray], length: int, filler: int) -> np.ndarray:
+    """The last ids of texts, `(N, length)`, with `filler` before short ones."""
+    window = np.full((len(heads), length), filler, np.int32)
+    for row, head in zip(window, heads, strict=True):
+        known = head[-length:]
+        row[length - len(known) :] = known
+    return window
+
+
+def windows_of(window: Any, ids: Any) -> tuple[Any, Any]:
+    """The windows that end with each of some ids.
+
+    Args:
+        window: `(N, L)`. The ids before.
+        ids: `(N, T)`.
+
+    Returns:
+        All windows, `(N T, L)`, and the last one of each row, `(N, L)`.
+    """
+    steps, length = ids.shape[1], window.shape[1]
+    joined = ops.concatenate([window, ids], axis=1)
+    places = np.arange(1, steps + 1)[:, np.newaxis] + np.arange(length)
+    windows = ops.take(joined, places, axis=1)
+    return ops.reshape(windows, (-1, length)), joined[:, -length:]
+
+
 class _Request:
     """The arguments of `generate` and `stream`, checked."""
 
