@@ -37,9 +37,9 @@ ALLOWED = {
     "blend": ({"sampling", "vocabulary", "writing"}, {"keras", "numpy"}, set()),
     "saving": (set(), set(), set()),
     "adapter": (
-        {"generation", "layers", "sampling", "saving", "vocabulary", "writing"},
+        {"layers", "sampling", "saving", "vocabulary", "writing"},
         {"keras", "numpy"},
-        {"tensorflow"},
+        set(),
     ),
     "completion": (set(), set(), set()),
     "model": (

@@ -1111,3 +1111,22 @@ def test_words():
         assert model.generate("not", 3, sampler=rule) == expected
         expected = logits_after(model, "not ", 1)[0]
         np.testing.assert_allclose(seen[0][0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_cudnn_stays_out_of_compiled_functions(return_sequences, monkeypatch):
+    model = make(return_sequences=return_sequences)
+    [layer] = model.recurrent_layers
+    used = []
+    call = type(layer).call
+
+    def recording(self, *args, **kwargs):
+        used.append(self.use_cudnn)
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(layer), "call", recording)
+    model.generate("abc", 3)
+    model.score("abc")
+    assert used
+    assert set(used) == {False}
+    assert layer.use_cudnn == "auto"

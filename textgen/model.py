@@ -564,7 +564,8 @@ class LanguageModel(OneFile, Writer, keras.Model):
         ids = ops.expand_dims(ids, 1)
         if not self.return_sequences:
             window = ops.concatenate([carry[0][:, 1:], ids], axis=1)
-            return self(window), [window]
+            with self._for_xla():
+                return self(window), [window]
         x = self.input_layer(ids)[:, 0]
         states = []
         for index, layer in enumerate(self.recurrent_layers):
@@ -576,15 +577,30 @@ class LanguageModel(OneFile, Writer, keras.Model):
 
     def _read(self, ids: Any, carry: list) -> tuple[Any, Any, list]:
         if self.return_sequences:
-            features, carry = self._features(ids, carry)
+            with self._for_xla():
+                features, carry = self._features(ids, carry)
             carry = keras.tree.map_structure(
                 lambda state: ops.cast(state, self.compute_dtype), carry
             )
             return features, self.output_layer(features), carry
         windows, last = windows_of(carry[0], ids)
-        features, _ = self._features(windows, [None] * len(self.recurrent_layers))
+        with self._for_xla():
+            features, _ = self._features(windows, [None] * len(self.recurrent_layers))
         features = ops.reshape(features, (*ids.shape, -1))
         return features, self.output_layer(features), [last]
+
+    @contextlib.contextmanager
+    def _for_xla(self) -> Iterator[None]:
+        """Keeps cuDNN's kernels, which XLA cannot compile, out of a function."""
+        layers = [each for each in self.recurrent_layers if hasattr(each, "use_cudnn")]
+        before = [layer.use_cudnn for layer in layers]
+        try:
+            for layer in layers:
+                layer.use_cudnn = False
+            yield
+        finally:
+            for layer, value in zip(layers, before, strict=True):
+                layer.use_cudnn = value
 
     # === Saving ===
 
