@@ -28,7 +28,7 @@ lint: $(VENV)/installed-dev
 
 bench: bench-train bench-generate
 
-bench-generate: $(VENV)/installed
+bench-generate: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/generate.py
 
 bench-train: $(VENV)/installed-bench

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 import textgen
 
@@ -44,7 +43,6 @@ EPOCHS = 27
 VALIDATION = 0.1
 SEED = 0
 PROMPT = "ROMEO:\n"
-CHUNK = 512  # characters that the last evaluation reads at once
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the whole training")
@@ -65,7 +63,7 @@ train = textgen.SequenceDataset(
 )
 # In fewer rows, since the state of each begins at zero.
 validation = textgen.SequenceDataset(
-    validation_ids, CHUNK, batch_size=8, sampling="consecutive", random_offset=False
+    validation_ids, 512, batch_size=8, sampling="consecutive", random_offset=False
 )
 network: dict[str, Any] = {
     "units": UNITS,
@@ -114,31 +112,17 @@ model.fit(
 )
 
 
-def copied(**options: Any) -> textgen.LanguageModel:
-    """A model with the trained weights, in full precision, and with other options."""
-    copy = textgen.LanguageModel(vocabulary, **network, **options)
-    for target, source in zip(
-        copy.trainable_variables, model.trainable_variables, strict=True
-    ):
-        target.assign(source)
-    return copy
-
-
-# What is kept is for writing: it has no optimizer and carries no states.
-poet = copied()
+# What is kept is for writing: full precision, no optimizer, no carried states.
+poet = textgen.LanguageModel(vocabulary, **network)
+for target, source in zip(
+    poet.trainable_variables, model.trainable_variables, strict=True
+):
+    target.assign(source)
 poet.save(arguments.output)
 progress.unlink()
 
-# The text in one row; the first character follows the last one of the training text,
-# and what fills up the last chunk (-1) does not count.
-scored = copied(stateful=True, batch_size=1)
-scored.compile(metrics=["crossentropy"])
-ids = np.append(train_ids[-1:], validation_ids).astype(np.int32)
-ids = np.pad(ids, (0, -(len(ids) - 1) % CHUNK), constant_values=-1)
-x, y = ids[:-1].reshape(-1, CHUNK), ids[1:].reshape(-1, CHUNK)
-scores = scored.evaluate(x, y, batch_size=1, verbose=0, return_dict=True)
-nats = scores["crossentropy"]
-print(f"Validation: {nats:.4f} nats a character, {nats / np.log(2):.4f} bits")
+score = poet.score(vocabulary.decode(validation_ids))
+print(f"Validation: {score.nats:.4f} nats a character, {score.bits:.4f} bits")
 
 print(poet.generate(PROMPT, max_new_tokens=400, temperature=0.8, seed=SEED))
 print(f"\nThe model is {arguments.output}, its curve {arguments.log}. To write more:")
