@@ -290,6 +290,20 @@ def test_next_symbols(model):
         model.next_symbols("a", 0)
 
 
+def test_every_step_has_the_distribution_of_the_definition(model):
+    steps = []
+
+    def record(logits, count):
+        steps.append(logits[0].astype(np.float64))
+        return [(3 * count * count) % SIZE]
+
+    text = model.generate("fa", 40, sampler=record)
+    found = np.exp(steps)
+    found /= found.sum(axis=-1, keepdims=True)
+    expected = np.exp(log_probabilities(model, text)[2:-1])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
 # === New texts ===
 
 
