@@ -338,8 +338,11 @@ def compiled(function: Callable, variables: Sequence) -> Callable:
     if backend == "torch":
         import torch
 
+        def as_tensor(x: Any) -> Any:
+            return x if x is None else ops.convert_to_tensor(x)
+
         def on_tensors(*args: Any) -> Any:
-            return function(*keras.tree.map_structure(ops.convert_to_tensor, args))
+            return function(*keras.tree.map_structure(as_tensor, args))
 
         return torch.no_grad()(on_tensors)
     return function
