@@ -17,7 +17,7 @@ from keras import ops
 from textgen import layers, sampling
 from textgen.saving import OneFile
 from textgen.vocabulary import NO_SYMBOL, Vocabulary
-from textgen.writing import Writer, last_window, windows_of
+from textgen.writing import Writer, windows_of
 
 _MODELS = ("Sequential", "Functional")
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN")
@@ -214,7 +214,7 @@ class KerasWriter(OneFile, Writer, keras.Model):
         self._start_id = start_id
         if not self.carries_state:
             _check_not_stateful(network)
-            self._longest_read = self._most_read = 512  # each a window
+            self._slide(self.sequence_length)
         self.built = True
 
     def build(self, input_shape: tuple) -> None:
@@ -245,24 +245,12 @@ class KerasWriter(OneFile, Writer, keras.Model):
     def _reading(self) -> Sequence:
         return self.network.variables
 
-    def _start(self, rows: int) -> list:
-        """The carry before a text: a window of ids, `(N, L)`, or the states of each
-        recurrent layer, `(N, H)`."""
-        if not self.carries_state:
-            return [np.full((rows, self.sequence_length), self._start_id, np.int32)]
+    def _states(self, rows: int) -> list:
         return [
             layer.get_initial_state(batch_size=rows)
             for layer in _stack(self.network) or ()
             if _is_recurrent(layer)
         ]
-
-    def _left(self, length: int) -> int:
-        return super()._left(length) if self.carries_state else 1
-
-    def _prime(self, heads: list[np.ndarray]) -> Any:
-        if self.carries_state:
-            return super()._prime(heads)
-        return [last_window(heads, self.sequence_length, self._start_id)]
 
     def _step(self, ids: Any, carry: list) -> tuple[Any, list]:
         ids = ops.expand_dims(ids, 1)

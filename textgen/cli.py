@@ -6,6 +6,7 @@ a mistyped argument answer at once.
 
 import argparse
 import contextlib
+import itertools
 import math
 import os
 import random
@@ -13,7 +14,7 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -211,28 +212,17 @@ def _add_generate(commands: Any) -> None:
     )
     parser.set_defaults(run=_generate)
     add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help="a .keras file; several are blended")
-    add("--weights", type=float, nargs="+", help="shares of blended models")
+    _add_models(parser)
+    _add_writing(parser)
     add("--prompt", default="", help="what the text begins with")
-    add("--max-new-tokens", type=int, default=400, help="symbols to write")
-    add("--max-lines", type=int, help="end after so many lines")
     add("--stop", nargs="+", metavar="TEXT", help=r"end before any of these; \n works")
     add("--count", type=int, default=1, help="number of texts")
     add("--novel", metavar="CORPUS", help="no text that is a line of it, none twice")
-    add("--seed", type=int, help="same seed, same text (default: a new text)")
-    add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
     add("--no-echo", action="store_true", help="leave the prompt out")
     add("-o", "--output", metavar="FILE", help="write to this new file")
 
     choice = parser.add_argument_group("how each symbol is chosen")
     add = choice.add_argument
-    add(
-        "--temperature",
-        type=float,
-        nargs="+",
-        default=[0.7],
-        help="0 is the most probable symbol; several take turns",
-    )
     add("--top-k", type=int, help="only the so many most probable symbols")
     add("--top-p", type=float, help="only the most probable of this share together")
     add("--min-p", type=float, help="at least this share of the most probable")
@@ -253,20 +243,8 @@ def _add_complete(commands: Any) -> None:
         formatter_class=_HelpFormatter,
     )
     parser.set_defaults(run=_complete)
-    add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help="a .keras file; several are blended")
-    add("--weights", type=float, nargs="+", help="shares of blended models")
-    add(
-        "--temperature",
-        type=float,
-        nargs="+",
-        default=[0.7],
-        help="0 is the most probable text; several take turns",
-    )
-    add("--max-new-tokens", type=int, default=400, help="symbols to write")
-    add("--max-lines", type=int, help="end after so many lines")
-    add("--seed", type=int, help="same seed, same text (default: a new text)")
-    add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
+    _add_models(parser)
+    _add_writing(parser)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -278,14 +256,36 @@ def _add_evaluate(commands: Any) -> None:
     )
     parser.set_defaults(run=_evaluate)
     add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help="a .keras file; several are blended")
+    _add_models(parser)
     add("corpus", metavar="CORPUS", help="text file, known name, or - for stdin")
-    add("--weights", type=float, nargs="+", help="shares of blended models")
     add("--encoding", default="utf-8", help="encoding of the file")
     add("--lowercase", action="store_true", help="lower-case the text")
     add("--last", type=float, metavar="SHARE", help="only the last share of the text")
     add("--lines", action="store_true", help="each line is a text of its own")
     add("--unknown", help="for unknown symbols: error, skip, or a stand-in")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    """Adds what `_load` needs."""
+    add = parser.add_argument
+    add("models", nargs="+", metavar="MODEL", help="a .keras file; several are blended")
+    add("--weights", type=float, nargs="+", help="shares of blended models")
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
+    """Adds what every way of writing takes."""
+    add = parser.add_argument
+    add(
+        "--temperature",
+        type=float,
+        nargs="+",
+        default=[0.7],
+        help="0 is the most probable symbol; several take turns",
+    )
+    add("--max-new-tokens", type=int, default=400, help="symbols to write")
+    add("--max-lines", type=int, help="end after so many lines")
+    add("--seed", type=int, help="same seed, same text (default: a new text)")
+    add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
 
 
 def _add_info(commands: Any) -> None:
@@ -554,30 +554,29 @@ def _generate(arguments: argparse.Namespace) -> None:
         **{name: getattr(arguments, name) for name in filters},
     }
     prompt = completion.unescape(arguments.prompt)
+    pieces: Iterable[str]
+    if arguments.count == 1 and known is None and arguments.num_beams is None:
+        pieces = itertools.chain(model.stream(prompt, **options), ["\n"])
+    else:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            texts = model.generate(
+                prompt,
+                count=arguments.count,
+                exclude=known,
+                num_beams=arguments.num_beams,
+                length_penalty=arguments.length_penalty,
+                **options,
+            )
+        for warning in caught:
+            print(f"textgen generate: {warning.message}", file=sys.stderr)
+        pieces = [text + "\n" for text in texts]
     with contextlib.ExitStack() as stack:
         out = sys.stdout
-        if arguments.count == 1 and known is None and arguments.num_beams is None:
-            texts: Any = model.stream(prompt, **options)
-            ends = ("", "\n")
-        else:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", UserWarning)
-                texts = model.generate(
-                    prompt,
-                    count=arguments.count,
-                    exclude=known,
-                    num_beams=arguments.num_beams,
-                    length_penalty=arguments.length_penalty,
-                    **options,
-                )
-            for warning in caught:
-                print(f"textgen generate: {warning.message}", file=sys.stderr)
-            ends = ("\n", "")
         if arguments.output:
             out = stack.enter_context(open(arguments.output, "x", encoding="utf-8"))
-        for text in texts:
-            print(text, end=ends[0], file=out, flush=True)
-        print(end=ends[1], file=out)
+        for piece in pieces:
+            print(piece, end="", file=out, flush=True)
 
 
 def _complete(arguments: argparse.Namespace) -> int:

@@ -67,8 +67,8 @@ class Decoder:
                 written so far; returns N ids. It runs in Python, between two steps.
                 Only for prompts of one length.
             rules: dict or `None`. What is done to the logits; see `sampling.rules`.
-            seen: bool array of shape `(N, V)`, the ids before the prompts, for a
-                repetition penalty.
+            seen: bool array of shape `(N, V)`, the ids before the prompts, if there is
+                a repetition penalty.
 
         Yields:
             int32 array of shape `(N, n)`, with -2 where a row still reads its prompt,
@@ -81,8 +81,6 @@ class Decoder:
         for index, prompt in enumerate(prompts):
             forced[index, : len(prompt)] = prompt
         rules = rules or {}
-        if "repetition_penalty" not in rules:
-            seen = None
         temperatures = np.atleast_1d(np.asarray(temperature, np.float64))
         # Beyond this, all that can be drawn is equally probable.
         temperatures = np.minimum(temperatures, 1e30).astype(np.float32)
@@ -192,19 +190,16 @@ class Decoder:
             probabilities in nats, before anything is done to the logits.
         """
         rules = {k: v for k, v in (rules or {}).items() if k not in sampling.FILTERS}
-        if "repetition_penalty" not in rules:
-            seen = None
-        seen = None if seen is None else seen.copy()
         for index in prompt[:-1]:
             _, carry = self._step(np.array([index], np.int32), carry)
-            if seen is not None and index >= 0:
-                seen[0, index] = True
         ids = np.full(num_beams, prompt[-1], np.int32)
         carry = keras.tree.map_structure(
             lambda x: ops.repeat(ops.convert_to_tensor(x), num_beams, axis=0), carry
         )
         if seen is not None:
             seen = np.repeat(seen, num_beams, axis=0)
+            read = prompt[:-1]
+            seen[:, read[read >= 0]] = True
         parents = np.arange(num_beams, dtype=np.int32)
         # All beams are the same at first: only one of them counts.
         running: list[tuple[float, list[int], list[float]]] = [(0.0, [], [])]

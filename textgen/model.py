@@ -30,8 +30,8 @@ from textgen.layers import (
     is_one_hot,
 )
 from textgen.saving import OneFile
-from textgen.vocabulary import NO_SYMBOL, Vocabulary
-from textgen.writing import Writer, last_window, windows_of
+from textgen.vocabulary import Vocabulary
+from textgen.writing import Writer, windows_of
 
 CELLS = {
     "simple_rnn": SimpleRNN,
@@ -226,7 +226,7 @@ class LanguageModel(OneFile, Writer, keras.Model):
         # === State ===
         self._purpose: str | None = None  # "training", "evaluation": what `fit` does
         if not return_sequences:
-            self._longest_read = self._most_read = 512  # each a window
+            self._slide(sequence_length)
         self.build((None, None))
 
     def build(self, input_shape: tuple) -> None:
@@ -514,51 +514,16 @@ class LanguageModel(OneFile, Writer, keras.Model):
 
     # === Reading, for all that `Writer` does ===
 
-    @staticmethod
-    def from_keras(
-        network: keras.Model,
-        vocabulary: Vocabulary,
-        input: str | None = None,
-        output: str | None = None,
-        sequence_length: int | None = None,
-        padding: str | None = None,
-    ) -> adapter.KerasWriter:
-        """Makes a model that writes of a network of one's own.
-
-        See `textgen.adapter.from_keras` for the arguments; a Sequential or functional
-        model of Keras's layers needs none but the vocabulary.
-
-        Example:
-
-        ```python
-        model = textgen.LanguageModel.from_keras(network, vocabulary)
-        print(model.generate("shall i compare ", temperature=0.7))
-        ```
-        """
-        return adapter.from_keras(
-            network, vocabulary, input, output, sequence_length, padding
-        )
+    from_keras = staticmethod(adapter.from_keras)
 
     def _reading(self) -> Sequence:
         return self.variables
 
-    def _start(self, rows: int) -> list:
-        """The carry before a text: the window of a many-to-one model, `(N, L)`, and
-        the states of each layer, `(N, H)`, of a many-to-many model."""
-        if not self.return_sequences:
-            return [np.full((rows, self.sequence_length), NO_SYMBOL, np.int32)]
+    def _states(self, rows: int) -> list:
         return [
             [ops.zeros((rows, size), self.compute_dtype) for size in layer.state_size]
             for layer in self.recurrent_layers
         ]
-
-    def _left(self, length: int) -> int:
-        return super()._left(length) if self.return_sequences else 1
-
-    def _prime(self, heads: list[np.ndarray]) -> Any:
-        if self.return_sequences:
-            return super()._prime(heads)
-        return [last_window(heads, self.sequence_length, NO_SYMBOL)]
 
     def _step(self, ids: Any, carry: list) -> tuple[Any, list]:
         ids = ops.expand_dims(ids, 1)

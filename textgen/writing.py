@@ -48,8 +48,10 @@ class Writer:
 
     A subclass has `vocabulary`, and says how it reads:
 
-    - `_start(rows)` returns the carry before a text (a structure of tensors whose
-      first axis is N), and `_start_id` is the id that is fed before the first symbol.
+    - `_states(rows)` returns the carry before a text, a structure of tensors whose
+      first axis is N. A model that slides a window instead calls `_slide`, and has
+      the window, `[(N, L)]`, as its carry. `_start_id` is the id that is fed before
+      the first symbol.
     - `_step(ids, carry)` feeds ids, `(N,)`, and returns logits, `(N, V)`, and the
       carry. It is compiled, and built of `keras.ops`.
     - `_read(ids, carry)` feeds ids, `(N, T)`, and returns features, `(N, T, F)`,
@@ -60,10 +62,11 @@ class Writer:
 
     vocabulary: Vocabulary
     _start_id: int = NO_SYMBOL
+    _window: int | None = None
     _longest_read: int = 1024
     _most_read: int = 16384
 
-    def _start(self, rows: int) -> Any:
+    def _states(self, rows: int) -> Any:
         raise NotImplementedError
 
     def _step(self, ids: Any, carry: Any) -> tuple[Any, Any]:
@@ -75,12 +78,32 @@ class Writer:
     def _reading(self) -> Sequence:
         raise NotImplementedError
 
+    def _slide(self, window: int) -> None:
+        """Has the model write by a window of so many ids."""
+        self._window = window
+        self._longest_read = self._most_read = 512  # each a window
+
+    def _start(self, rows: int) -> Any:
+        """The carry before a text."""
+        if self._window is None:
+            return self._states(rows)
+        return [np.full((rows, self._window), self._start_id, np.int32)]
+
     def _left(self, length: int) -> int:
         """How many ids of a prompt are fed step by step; the others are primed with."""
+        if self._window is not None:
+            return 1  # the others stand in the window
         return (length - 1) % self._longest_read + 1
 
     def _prime(self, heads: list[np.ndarray]) -> Any:
-        """Returns the carry after texts, each of a multiple of `_longest_read` ids."""
+        """Returns the carry after texts, each of a multiple of `_longest_read` ids;
+        after any texts, by a window."""
+        if self._window is not None:
+            [windows] = self._start(len(heads))
+            for window, head in zip(windows, heads, strict=True):
+                last = head[-self._window :]
+                window[self._window - len(last) :] = last
+            return [windows]
         size = self._longest_read
         known: dict[bytes, Any] = {}  # often all the same
         for head in heads:
@@ -397,8 +420,9 @@ class Writer:
 
     def _begin(
         self, texts: list[str], request: "_Request"
-    ) -> tuple[list[np.ndarray], Any, np.ndarray]:
-        """Returns what is left to feed of prompts, the carry, and the ids before."""
+    ) -> tuple[list[np.ndarray], Any, np.ndarray | None]:
+        """Returns what is left to feed of prompts, the carry, and the ids before, if
+        there is a penalty for them."""
         encoded = {
             text: self._encode(text, request.unknown) for text in dict.fromkeys(texts)
         }
@@ -406,8 +430,9 @@ class Writer:
         cuts = [len(prompt) - self._left(len(prompt)) for prompt in prompts]
         pairs = list(zip(prompts, cuts, strict=True))
         heads = [prompt[:cut] for prompt, cut in pairs]
-        seen = np.zeros((len(texts), len(self.vocabulary)), bool)
+        seen = None
         if "repetition_penalty" in request.rules:
+            seen = np.zeros((len(texts), len(self.vocabulary)), bool)
             for row, head in zip(seen, heads, strict=True):
                 row[head[head >= 0]] = True
         return [prompt[cut:] for prompt, cut in pairs], self._prime(heads), seen
@@ -567,15 +592,6 @@ class Writer:
         if name not in made:
             made[name] = make()
         return made[name]
-
-
-def last_window(heads: list[np.ndarray], length: int, filler: int) -> np.ndarray:
-    """The last ids of texts, `(N, length)`, with `filler` before short ones."""
-    window = np.full((len(heads), length), filler, np.int32)
-    for row, head in zip(window, heads, strict=True):
-        known = head[-length:]
-        row[length - len(known) :] = known
-    return window
 
 
 def windows_of(window: Any, ids: Any) -> tuple[Any, Any]:
