@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test lint bench bench-generate bench-train wheel-test clean
+.PHONY: help demo test lint bench bench-generate bench-train pretrained wheel-test clean
 
 help:
 	@echo "make demo        train on dinosaur names for half a minute and invent new ones"
@@ -12,10 +12,12 @@ help:
 	@echo "make lint        check format, style and types"
 	@echo "make bench       measure the speed of training and of writing; each alone with"
 	@echo "                 make bench-train, make bench-generate"
+	@echo "make pretrained  train the pretrained models anew, and write their cards (two hours)"
 	@echo "make wheel-test  build the wheel, install it alone, train and generate with it"
 	@echo "make clean       remove what make made"
 
 demo: $(VENV)/installed
+	rm -rf dinosaurs.checkpoints
 	$(BIN)/python recipes/dinosaurs.py
 
 test: $(VENV)/installed-test
@@ -33,6 +35,9 @@ bench-generate: $(VENV)/installed-bench
 
 bench-train: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/train.py
+
+pretrained: $(VENV)/installed
+	$(BIN)/python benchmarks/pretrained.py
 
 # In an environment of its own, from a folder that holds nothing else.
 wheel-test:

@@ -14,9 +14,9 @@ when it writes lines such as these (temperature 0.8):
 
 Trains on the first 90 % and validates on the last 10 %, after every epoch and, at the
 end, with the state carried through all of it and every character counted. The best
-weights of all epochs are kept. Leaves tinyshakespeare.keras and the curve
-tinyshakespeare.csv. The whole training is saved after every epoch, and goes on from
-there with --resume.
+weights of all epochs are kept. Leaves tinyshakespeare.keras, the curve
+tinyshakespeare.csv, and the folder tinyshakespeare.checkpoints, from which --resume
+goes on.
 """
 
 import argparse
@@ -51,8 +51,15 @@ parser.add_argument("--resume", action="store_true", help="go on where it stoppe
 parser.add_argument("--output", default="tinyshakespeare.keras")
 parser.add_argument("--log", default="tinyshakespeare.csv")
 arguments = parser.parse_args()
-# The training saves itself here, with the optimizer, and removes the file at the end.
-progress = Path(arguments.output).with_suffix(".progress.keras")
+checkpoints = Path(arguments.output).with_suffix(".checkpoints")
+last, best = checkpoints / "last.keras", checkpoints / "best.keras"
+if Path(arguments.output).suffix != ".keras":
+    parser.error(f"--output {arguments.output} must end in .keras")
+if arguments.resume and not last.exists():
+    parser.error(f"there is no {last} to go on from")
+if last.exists() and not arguments.resume:
+    parser.error(f"{checkpoints} holds a training: --resume, or delete it")
+checkpoints.mkdir(parents=True, exist_ok=True)
 
 keras.utils.set_random_seed(SEED)
 text = textgen.load_corpus(CORPUS)
@@ -66,35 +73,41 @@ validation = textgen.SequenceDataset(
     validation_ids, 512, batch_size=8, sampling="consecutive", random_offset=False
 )
 network: dict[str, Any] = {
+    "cell": "lstm",
     "units": UNITS,
     "embedding": EMBEDDING,
+    "dropout": DROPOUT,
+    "weight_dropout": WEIGHT_DROPOUT,
     "return_sequences": True,
 }
 
+steps = arguments.epochs * len(train)
+warmup_steps = min(WARMUP_STEPS, steps // 10)
+schedule = keras.optimizers.schedules.CosineDecay(
+    0.0,
+    steps - warmup_steps,
+    warmup_target=LEARNING_RATE,
+    warmup_steps=warmup_steps,
+)
+
+best_loss = None
 if arguments.resume:
-    model = textgen.load(progress)
+    model = textgen.load(last)
+    model.optimizer.learning_rate = schedule  # for as many epochs as are asked for now
+    best_loss = textgen.load(best).evaluate(validation, return_dict=True)["loss"]
 else:
     model = textgen.LanguageModel(
         vocabulary,
         **network,
-        dropout=DROPOUT,
-        weight_dropout=WEIGHT_DROPOUT,
         stateful=True,
         batch_size=BATCH_SIZE,
         dtype=arguments.precision,
     )
-    steps = arguments.epochs * len(train)
-    warmup_steps = min(WARMUP_STEPS, steps // 10)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        steps - warmup_steps,
-        warmup_target=LEARNING_RATE,
-        warmup_steps=warmup_steps,
+    model.compile(
+        keras.optimizers.AdamW(
+            schedule, weight_decay=WEIGHT_DECAY, beta_2=0.99, global_clipnorm=CLIP_NORM
+        )
     )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=WEIGHT_DECAY, beta_2=0.99, global_clipnorm=CLIP_NORM
-    )
-    model.compile(optimizer, metrics=["crossentropy"])
 model.summary()
 model.fit(
     train,
@@ -104,23 +117,18 @@ model.fit(
     callbacks=[
         textgen.SampleText(PROMPT, temperatures=(0.5, 0.8, 1.0)),
         keras.callbacks.CSVLogger(arguments.log, append=arguments.resume),
-        keras.callbacks.ModelCheckpoint(progress),
-        keras.callbacks.EarlyStopping(
-            patience=arguments.epochs, restore_best_weights=True
+        keras.callbacks.ModelCheckpoint(
+            best, save_best_only=True, initial_value_threshold=best_loss
         ),
+        keras.callbacks.ModelCheckpoint(last),
     ],
 )
 
-
-# What is kept is for writing: full precision, no optimizer, no carried states.
+# What is kept is for writing: the best weights in full precision, no optimizer, no
+# carried states.
 poet = textgen.LanguageModel(vocabulary, **network)
-for target, source in zip(
-    poet.trainable_variables, model.trainable_variables, strict=True
-):
-    target.assign(source)
+poet.set_weights(textgen.load(best).trainable_weights)
 poet.save(arguments.output)
-progress.unlink()
-
 score = poet.score(vocabulary.decode(validation_ids))
 print(f"Validation: {score.nats:.4f} nats a character, {score.bits:.4f} bits")
 

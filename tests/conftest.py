@@ -1,7 +1,7 @@
 """What the tests share: a quiet TensorFlow, corpora that may be missing, recipes."""
 
 import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -27,18 +27,18 @@ def corpus_text():
 
 
 @pytest.fixture
-def run_recipe(tmp_path):
-    """A function `(name, *arguments) -> printed`; it runs the recipe in `tmp_path`."""
+def run_recipe(tmp_path, monkeypatch, capsys):
+    """A function `(name, *arguments) -> printed`; it runs the recipe in `tmp_path`.
+
+    In this process: importing TensorFlow takes longer than what the tests train.
+    """
+    monkeypatch.chdir(tmp_path)
 
     def run(name, *arguments):
         recipe = Path(__file__).parent.parent / "recipes" / f"{name}.py"
-        done = subprocess.run(
-            [sys.executable, recipe, *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        monkeypatch.setattr(sys, "argv", [str(recipe), *arguments])
+        capsys.readouterr()
+        runpy.run_path(str(recipe), run_name="__main__")
+        return capsys.readouterr().out
 
     return run

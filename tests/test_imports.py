@@ -42,9 +42,11 @@ ALLOWED = {
         set(),
     ),
     "completion": (set(), set(), set()),
+    "catalogue": (set(), set(), set()),
     "model": (
         {
             "adapter",
+            "catalogue",
             "datasets",
             "layers",
             "metrics",
@@ -160,7 +162,7 @@ def test_imports_are_found(code, top, inner):
     [
         "import textgen",
         "import textgen; dir(textgen); textgen.__all__; hasattr(textgen, 'no')",
-        "import textgen; textgen.load_corpus('dinosaurs')",
+        "import textgen; textgen.load_corpus('dinosaurs'); textgen.PRETRAINED",
         "import textgen; textgen.Vocabulary.from_text('text').encode('text')",
         "import textgen.cli",
         "import runpy, sys; sys.argv = ['textgen', '--help']\n"

@@ -1,3 +1,5 @@
+"""Each recipe trains for a few steps on a small cut of its corpus, and goes on."""
+
 import csv
 
 import pytest
@@ -5,68 +7,118 @@ import pytest
 import textgen
 
 
-def curve(path):
+def curve(path, column="loss"):
     with open(path, newline="") as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
+        return [float(row[column]) for row in csv.DictReader(file)]
 
 
-def test_dinosaurs(tmp_path, run_recipe):
-    printed = run_recipe("dinosaurs", "--epochs", "2")
-    losses = curve(tmp_path / "dinosaurs.csv")
-    assert len(losses) == 2
+@pytest.fixture
+def cut(tmp_path, corpus_text):
+    """A function that puts the beginning of a corpus where the recipe looks first."""
+
+    def write(name, characters):
+        text = (
+            textgen.load_corpus(name) if name == "dinosaurs" else corpus_text(name)
+        )[:characters]
+        (tmp_path / name).write_text(text, encoding="utf-8")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("recipe", "corpus", "characters", "least"),
+    [
+        ("dinosaurs", "dinosaurs", 4_000, 1),
+        ("shakespeare", "shakespeare", 4_000, 1),
+        ("sonnets-large", "shakespeare", 11_000, 1),
+        ("tinyshakespeare", "tinyshakespeare", 42_000, 2),
+        ("tang_poems", "tang-poems", 24_000, 3),
+        ("words", "tinyshakespeare", 30_000, 2),
+    ],
+)
+def test_recipe_trains_stops_and_resumes(
+    recipe, corpus, characters, least, tmp_path, cut, run_recipe
+):
+    cut(corpus, characters)
+    name = "tang-poems" if recipe == "tang_poems" else recipe
+    output = tmp_path / f"{name}.keras"
+    best = tmp_path / f"{name}.checkpoints" / "best.keras"
+    last = tmp_path / f"{name}.checkpoints" / "last.keras"
+    printed = run_recipe(recipe, "--epochs", "1")
+    assert "Training on " in printed
+    assert "after epoch 1" in printed
+    assert len(curve(tmp_path / f"{name}.csv")) == 1
+    steps = int(textgen.load(last).optimizer.iterations)
+
+    printed = run_recipe(recipe, "--epochs", "2", "--resume")
+    assert "after epoch 1" not in printed
+    temperatures = [0.5, 0.8] if recipe == "dinosaurs" else [0.5, 0.8, 1.0]
+    for temperature in temperatures:
+        assert f"--- temperature {temperature}, after epoch 2" in printed
+    assert int(textgen.load(last).optimizer.iterations) == 2 * steps
+    losses = curve(tmp_path / f"{name}.csv")
     assert losses[1] < losses[0]
-    for epoch in (1, 2):
-        assert f"after epoch {epoch}" in printed
 
+    # Kept are the weights of the best epoch, alone.
+    model = textgen.load(output)
+    assert (model.stateful, model.compiled) == (False, False)
+    for mine, kept in zip(
+        model.trainable_variables, textgen.load(best).trainable_variables, strict=True
+    ):
+        assert (mine.numpy() == kept.numpy()).all()
+    assert f"textgen generate {name}.keras" in printed
+    score = float(printed.partition(" nats")[0].split()[-1])
+    assert least < score < 9
+    assert {path.name for path in tmp_path.iterdir()} == {
+        corpus,
+        f"{name}.keras",
+        f"{name}.csv",
+        f"{name}.checkpoints",
+    }
+
+
+def test_best_epoch_is_remembered_when_resumed(tmp_path, cut, run_recipe):
+    cut("dinosaurs", 2_000)
+    run_recipe("dinosaurs", "--epochs", "3")
+    kept = textgen.load(tmp_path / "dinosaurs.keras").get_weights()
+    # Whatever happens to the training after that, the best epoch was before.
+    last = tmp_path / "dinosaurs.checkpoints" / "last.keras"
+    model = textgen.load(last)
+    model.set_weights([10 * weight for weight in model.get_weights()])
+    model.save(last)
+    run_recipe("dinosaurs", "--epochs", "4", "--resume")
+    losses = curve(tmp_path / "dinosaurs.csv", "val_loss")
+    assert losses[-1] > min(losses)
+    again = textgen.load(tmp_path / "dinosaurs.keras").get_weights()
+    assert all((one == two).all() for one, two in zip(kept, again, strict=True))
+
+
+def test_dinosaurs_are_new(tmp_path, run_recipe):
+    printed = run_recipe("dinosaurs", "--epochs", "2")
     _, _, after = printed.partition("20 names that are not in the list:\n")
-    names, _, end = after.partition("\n\n")
+    names, _, _ = after.partition("\n\n")
     known = set(textgen.load_corpus("dinosaurs").splitlines())
     assert len(names.splitlines()) == 20
     assert known.isdisjoint(names.splitlines())
-    assert "-m textgen generate dinosaurs.keras" in end
-
     model = textgen.load(tmp_path / "dinosaurs.keras")
-    assert model.cell == "simple_rnn"
     assert "\n" not in model.generate("ty", 40, stop="\n", seed=0)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "dinosaurs.keras",
-        "dinosaurs.csv",
-    }
 
 
-@pytest.mark.slow
-def test_shakespeare(tmp_path, corpus_text, run_recipe):
-    corpus_text("shakespeare")
-    printed = run_recipe("shakespeare", "--epochs", "1")
-    assert "38 symbols" in printed
-    assert "\nForsooth this maketh no sense " in printed
-    resume = ["--epochs", "1", "--all", "--resume", "shakespeare.keras"]
-    printed = run_recipe("shakespeare", *resume)
-    assert "31,412 windows" in printed
-    assert "Epoch 2/2" in printed
-    losses = curve(tmp_path / "shakespeare.csv")
-    assert len(losses) == 2
-    assert losses[1] < losses[0] < 3.3
-    batches = 221 + 246
-    model = textgen.load(tmp_path / "shakespeare.keras")
-    assert int(model.optimizer.iterations) == batches
+def test_shakespeare_on_the_whole_text(tmp_path, cut, run_recipe):
+    cut("shakespeare", 4_000)
+    printed = run_recipe("shakespeare", "--all", "--epochs", "1")
+    assert "1,320 windows" in printed
+    assert "val_loss" not in printed
+    assert textgen.load(tmp_path / "shakespeare.keras").sequence_length == 40
 
 
-def test_tinyshakespeare(tmp_path, corpus_text, run_recipe):
-    # A file of that name is found before the corpus.
-    cut = corpus_text("tinyshakespeare")[:60_000]
-    (tmp_path / "tinyshakespeare").write_text(cut)
-    printed = run_recipe("tinyshakespeare", "--epochs", "2")
-    assert "Training on CPU" in printed
-    assert "\nROMEO:" in printed
-    losses = curve(tmp_path / "tinyshakespeare.csv")
-    assert losses[1] < losses[0]
-    score = float(printed.partition("Validation: ")[2].split()[0])
-    assert 2 < score < 4
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "tinyshakespeare",
-        "tinyshakespeare.keras",
-        "tinyshakespeare.csv",
-    }
-    model = textgen.load(tmp_path / "tinyshakespeare.keras")
-    assert (model.stateful, model.compiled) == (False, False)
+RECIPES = ["dinosaurs", "shakespeare", "sonnets-large", "tinyshakespeare", "tang_poems"]
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, "words"])
+def test_nothing_to_resume(recipe, tmp_path, run_recipe, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_recipe(recipe, "--resume")
+    assert stop.value.code == 2
+    assert "last.keras to go on from" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

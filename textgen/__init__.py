@@ -14,6 +14,7 @@ _MODULES = {
     "CORPORA": "corpus",
     "load_corpus": "corpus",
     "split": "corpus",
+    "PRETRAINED": "catalogue",
     "Vocabulary": "vocabulary",
     "LineDataset": "datasets",
     "SequenceDataset": "datasets",
@@ -36,6 +37,7 @@ _MODULES = {
 if TYPE_CHECKING:
     from textgen.blend import Blend as Blend
     from textgen.callbacks import SampleText as SampleText
+    from textgen.catalogue import PRETRAINED as PRETRAINED
     from textgen.corpus import CORPORA as CORPORA
     from textgen.corpus import load_corpus as load_corpus
     from textgen.corpus import split as split

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import textgen
-from textgen import completion, corpus
+from textgen import catalogue, completion, corpus
 
 WINDOW = 40  # symbols, unless --sequence-length says otherwise
 # The smallest values that make sense for options of `train`.
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="textgen",
         description="Train a recurrent language model on a text, and write with it.",
-        epilog=f"Corpora known by name: {', '.join(corpus.CORPORA)}.",
+        epilog="`textgen list` shows the models and corpora that are known by name.",
     )
     parser.add_argument(
         "--version", action="version", version=f"textgen {textgen.__version__}"
@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_complete(commands)
     _add_evaluate(commands)
+    _add_list(commands)
     _add_info(commands)
     _add_convert(commands)
     return parser
@@ -268,7 +269,12 @@ def _add_evaluate(commands: Any) -> None:
 def _add_models(parser: argparse.ArgumentParser) -> None:
     """Adds what `_load` needs."""
     add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help="a .keras file; several are blended")
+    add(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="a .keras file, or a name that `textgen list` shows; several are blended",
+    )
     add("--weights", type=float, nargs="+", help="shares of blended models")
 
 
@@ -288,6 +294,16 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
     add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
 
 
+def _add_list(commands: Any) -> None:
+    parser = commands.add_parser(
+        "list",
+        help="show the pretrained models and the named corpora",
+        description="Show the models that come with textgen, which the other commands "
+        "take by name, and the corpora that `train` and `evaluate` take by name.",
+    )
+    parser.set_defaults(run=_list)
+
+
 def _add_info(commands: Any) -> None:
     parser = commands.add_parser(
         "info",
@@ -296,7 +312,12 @@ def _add_info(commands: Any) -> None:
         "computes on this machine.",
     )
     parser.set_defaults(run=_info)
-    parser.add_argument("models", nargs=1, metavar="MODEL", help="a .keras file")
+    parser.add_argument(
+        "models",
+        nargs=1,
+        metavar="MODEL",
+        help="a .keras file, or a name that `textgen list` shows",
+    )
 
 
 def _add_convert(commands: Any) -> None:
@@ -612,6 +633,22 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         print(f"{name + ':':12}{value}")
 
 
+def _list(arguments: argparse.Namespace) -> None:
+    print("Pretrained models, with the loss on held-out text:\n")
+    for name, model in catalogue.PRETRAINED.items():
+        path = catalogue.path_of(name)
+        size = f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "missing"
+        bits = model.nats / math.log(2)
+        print(f"  {name}: {model.description}")
+        print(f"    {size}, {model.nats:.3f} nats, {bits:.3f} bits a character")
+        print(f"    {shlex.join(['textgen', 'generate', name, *model.options])}")
+    print("\nCorpora:\n")
+    for name, known in corpus.CORPORA.items():
+        where = "downloaded when first used" if known.url else "part of textgen"
+        print(f"  {name}: {known.description}")
+        print(f"    {known.characters:,} characters, {where}; {known.license}")
+
+
 def _info(arguments: argparse.Namespace) -> None:
     model = _load(arguments)
     vocabulary = model.vocabulary
@@ -631,6 +668,11 @@ def _info(arguments: argparse.Namespace) -> None:
             "network": f"of one's own: {', '.join(names)}",
             "input": model.input_kind,
         }
+    if entry := catalogue.PRETRAINED.get(arguments.models[0]):
+        lines |= {
+            "corpus": entry.corpus,
+            "held-out": f"{entry.nats:.4f} nats a character",
+        }
     lines |= {
         "weights": f"{model.count_params():,}",
         "steps": f"{int(model.optimizer.iterations):,}" if model.compiled else "none",
@@ -642,10 +684,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
 def _load(arguments: argparse.Namespace) -> Any:
     """Loads a model, or several as one; tells of a mistyped name at once."""
-    paths = arguments.models
-    for path in paths:
-        if not Path(path).exists():
-            raise FileNotFoundError(f"There is no model file {path}.")
+    paths = [catalogue.find(model) for model in arguments.models]
     weights = getattr(arguments, "weights", None)
     if weights and len(weights) != len(paths):
         raise ValueError(

@@ -35,6 +35,7 @@ class Corpus:
             cache folder.
         description: str. One line.
         license: str. The licence of the text.
+        characters: int. Length of the text.
         url: str or `None`. The address, pinned to a commit so that the bytes
             cannot change. `None` for a corpus that the package contains.
         sha256: str or `None`. SHA-256 of the bytes, in hexadecimal.
@@ -43,6 +44,7 @@ class Corpus:
     file: str
     description: str
     license: str
+    characters: int
     url: str | None = None
     sha256: str | None = None
 
@@ -56,27 +58,31 @@ _NOTEBOOKS = (
 CORPORA: dict[str, Corpus] = {
     "dinosaurs": Corpus(
         file="dinosaurs.txt",
-        description="dinosaur genus names, one a line; part of the package",
+        description="dinosaur genus names, one a line",
         license="MIT (a list of facts, compiled for textgen)",
+        characters=18_848,
     ),
     "dinosaurs-reference": Corpus(
         file="dinos_reference.txt",
         description="the 1,536 dinosaur names of the reference notebooks",
         license="unstated; a list of facts",
+        characters=19_909,
         url=f"{_NOTEBOOKS}dinos.txt",
         sha256="ad6465621cf56c08f71d4fbb40cf7eab763f9df42c54cc460d6c4d86e9c927fb",
     ),
     "shakespeare": Corpus(
         file="shakespeare.txt",
-        description="Shakespeare's Sonnets, 94,275 characters",
+        description="Shakespeare's Sonnets",
         license="public domain",
+        characters=94_275,
         url=f"{_NOTEBOOKS}shakespeare.txt",
         sha256="1b454b67b44e6f367c83a17ed295c46c5d4a1173cf5d09161882af4041bae023",
     ),
     "tinyshakespeare": Corpus(
         file="tinyshakespeare.txt",
-        description="scenes from Shakespeare's plays, 1,115,394 characters",
+        description="scenes from Shakespeare's plays",
         license="public domain",
+        characters=1_115_394,
         url=(
             f"{_GITHUB}karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/"
             "data/tinyshakespeare/input.txt"
@@ -87,6 +93,7 @@ CORPORA: dict[str, Corpus] = {
         file="tang_poems.txt",
         description="Tang-dynasty regulated verse, one couplet a line, Chinese",
         license="public domain",
+        characters=942_681,
         url=(
             f"{_GITHUB}hzy46/Char-RNN-TensorFlow/"
             "7d23f2f1b436afbd5baf67af466d3b5a72f04b71/data/poetry.txt"

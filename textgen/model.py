@@ -10,14 +10,13 @@ import operator
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from textgen import adapter, metrics
+from textgen import adapter, catalogue, metrics
 from textgen.datasets import Dataset, as_keras_input
 from textgen.layers import (
     GRU,
@@ -651,22 +650,27 @@ class TiedOutput(keras.layers.Layer):
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Loads a model that `save` wrote, ready to write or train on.
+    """Loads a model that `save` wrote, or a pretrained one, to write or train on.
 
     Args:
-        path: str or path of a `.keras` file.
+        path: str or path of a `.keras` file, or a name of `textgen.PRETRAINED`.
 
     Returns:
         The `LanguageModel`, or what `LanguageModel.from_keras` made, with its
         vocabulary and its optimizer's state.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file does not hold such a model.
+        FileNotFoundError: There is no such file or name.
+        ValueError: The file does not hold such a model, or the file of a pretrained
+            model is not the one that was installed.
+
+    Example:
+
+    ```python
+    print(textgen.load("shakespeare").generate("shall i compare ", max_lines=4))
+    ```
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no model file {path}.")
+    path = catalogue.find(path)
     if path.suffix in (".h5", ".hdf5"):
         raise ValueError(
             f"{path} is a model of an older Keras: make a .keras file of it with "

@@ -75,7 +75,11 @@ def test_recipe_reads_a_zip_file(tmp_path, run_recipe):
     random, consecutive = perplexities(printed)
     assert 1 <= random < 1.6
     assert 1 <= consecutive < 1.4
-    assert textgen.load(tmp_path / "lyrics.keras").stateful
+    assert textgen.load(tmp_path / "lyrics.keras").units == (256,)
+    run_recipe("lyrics", "song.txt.zip", "--epochs", "51", "--resume")
+    for sampling in ("random", "consecutive"):
+        curve = (tmp_path / f"lyrics-{sampling}.csv").read_text().splitlines()
+        assert [line.split(",")[0] for line in curve[-2:]] == ["49", "50"]
 
 
 @pytest.mark.slow
