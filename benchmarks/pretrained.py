@@ -80,8 +80,8 @@ PLANS = {
         description="names of dinosaurs that nobody has dug up",
         recipe="dinosaurs",
         corpus="dinosaurs",
-        network="GRU 128 on one-hot letters, dropout 0.3; many-to-many, a line at "
-        "a time",
+        network="GRU 128 and GRU 128 on one-hot letters, dropout 0.4 after each; "
+        "many-to-many, a line at a time",
         limits="It writes lower-case names of letters a to z, one at a time: give it "
         "the newline as the stop, or let it write line by line.",
         options=("--count", "10", "--stop", "\\n"),

@@ -1,4 +1,4 @@
-"""Invents dinosaur names with a GRU, trained on the built-in list of names.
+"""Invents dinosaur names with two GRUs, trained on the built-in list of names.
 
     python recipes/dinosaurs.py
     python recipes/dinosaurs.py --resume --epochs 40
@@ -22,8 +22,8 @@ import textgen
 
 CORPUS = "dinosaurs"
 CELL = "gru"
-UNITS = 128
-DROPOUT = 0.3
+UNITS = (128, 128)
+DROPOUT = 0.4
 EPOCHS = 20
 BATCH_SIZE = 16
 LEARNING_RATE = 2e-3
