@@ -82,8 +82,9 @@ PLANS = {
         corpus="dinosaurs",
         network="GRU 128 and GRU 128 on one-hot letters, dropout 0.4 after each; "
         "many-to-many, a line at a time",
-        limits="It writes lower-case names of letters a to z, one at a time: give it "
-        "the newline as the stop, or let it write line by line.",
+        limits="It writes one lower-case name of letters a to z and ends it with a "
+        "newline, which must be given as the stop: what it writes after that means "
+        "nothing.",
         options=("--count", "10", "--stop", "\\n"),
         prompt="",
         max_lines=1,
@@ -196,8 +197,9 @@ def train(name: str, folder: Path) -> tuple[Path, str]:
         The path of the model, and a sentence that says how long it took and where.
     """
     plan = PLANS[name]
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    commit = git("describe", "--always") or "unknown"
+    if git("status", "--porcelain", "--untracked-files=no", "textgen", "recipes"):
+        commit += ", changed"
     versions = [
         f"{package} {importlib.metadata.version(package)}"
         for package in ("tensorflow", "keras")
@@ -210,11 +212,17 @@ def train(name: str, folder: Path) -> tuple[Path, str]:
         check=True,
     )
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     return output, (
-        f"{minutes} min {seconds} s, the whole process, on {os.cpu_count()} "
-        f"{platform.machine()} cores; {', '.join(versions)}; "
-        f"commit {commit or 'unknown'}"
+        f"{took}, the whole process, on {os.cpu_count()} {platform.machine()} cores; "
+        f"{', '.join(versions)}; commit {commit}"
     )
+
+
+def git(*arguments: str) -> str:
+    """Returns what git says of the project, nothing where it is not a clone."""
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]:
@@ -293,9 +301,10 @@ def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]
     samples = []
     for temperature in TEMPERATURES:
         sample = model.generate(
-            [plan.prompt] * (8 if plan.lines else 1),
+            plan.prompt,
             400,
             temperature,
+            count=8 if plan.lines else 1,
             stop="\n" if plan.lines else None,
             max_lines=plan.max_lines,
             seed=SEED,

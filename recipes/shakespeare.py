@@ -4,12 +4,13 @@
     python recipes/shakespeare.py --resume --epochs 80
 
 Windows of 40 characters, stride 3, one-hot, LSTM(128), dropout 0.5, LSTM(128), dropout
-0.5, Adam. An epoch takes about a quarter of a minute on two cores. The training loss is
-2.28 nats after 5 epochs and 1.69 after 30, when it writes lines such as these:
+0.5, Adam. There are 40 epochs, each of about a quarter of a minute on two cores. The
+validation loss is 2.14 nats a character after 5 of them, and lowest, 1.79, after 30,
+when it writes lines such as these (temperature 0.5):
 
-    shall i compare thee,
-    and thene the love that that the praase stall my wert,
-    that thou heart with love of stell be thee,
+    Shall I compare thee thee,
+    and then the wert my beauty's beauty day,
+    and to the sore the will think in the precesing,
 
 Trains on the first 90 % of the Sonnets, validates on the rest, and keeps the weights of
 the epoch that does best on it; with --all, trains on the notebook's 31,412 windows, and
@@ -34,7 +35,7 @@ UNITS = (128, 128)
 DROPOUT = 0.5
 LEARNING_RATE = 1e-3
 CLIP_VALUE = 5.0
-EPOCHS = 60
+EPOCHS = 40
 VALIDATION = 0.1
 SEED = 0
 PROMPT = "Forsooth this maketh no sense "

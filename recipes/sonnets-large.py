@@ -7,7 +7,9 @@ lower-cased Sonnets, with a lower learning rate. About a minute on two cores, fo
 epochs. The validation loss is 1.37 nats a character after the first and 1.33 at the
 end, against some 1.75 without the plays. Lines of it (temperature 0.8):
 
-@SAMPLE
+    Shall I compare thee to hear
+    but prove to that obsequence hath a amendate you,
+    which thou in night-good great kind shall force?
 
 Trains on the first 90 % of the Sonnets, validates on the rest, and keeps the weights of
 the epoch that does best on it; no line of the Sonnets stands in the plays. Leaves

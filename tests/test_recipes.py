@@ -59,13 +59,14 @@ def test_recipe_trains_stops_and_resumes(
     losses = curve(tmp_path / f"{name}.csv")
     assert losses[1] < losses[0]
 
-    # Kept are the weights of the best epoch, alone.
+    # Kept are the weights of the best epoch, alone; but those of poems go on from there.
     model = textgen.load(output)
     assert (model.stateful, model.compiled) == (False, False)
     for mine, kept in zip(
         model.trainable_variables, textgen.load(best).trainable_variables, strict=True
     ):
-        assert (mine.numpy() == kept.numpy()).all()
+        same = (mine.numpy() == kept.numpy()).all()
+        assert same == (recipe != "tang_poems")
     assert f"textgen generate {name}.keras" in printed
     score = float(printed.partition(" nats")[0].split()[-1])
     assert least < score < 9
