@@ -143,14 +143,14 @@ PLANS = {
         recipe="tang_poems",
         corpus="tang-poems",
         network="vectors of 512, which are the output's weights too, LSTM 512, dropout "
-        "0.5, dropout of recurrent weights 0.25; many-to-many",
-        limits="It keeps to the form, couplets of five or of seven characters and "
-        "not mixed, and to the imagery; it knows nothing of tones, of rhyme or of an "
-        "argument that goes on. Its vocabulary is all the corpus's 5,387 symbols; "
-        "what stands in the corpus once or never before the held-out part, it "
-        "cannot use well.",
+        "0.5, dropout of recurrent weights 0.25; many-to-many; at last, 400 steps of "
+        "single couplets, for the beginning of a text",
+        limits="It keeps to the form, couplets of five or of seven characters, and to "
+        "the imagery; it knows nothing of tones, of rhyme or of an argument that goes "
+        "on. Its vocabulary is all the corpus's 5,387 symbols; what stands in the "
+        "corpus once or never before the held-out part, it cannot use well.",
         options=("--prompt", "床前明月光，", "--max-lines", "4"),
-        prompt="\n",
+        prompt="",
         max_lines=4,
         couplets=True,
     ),

@@ -5,11 +5,12 @@
 
 5,387 symbols, one couplet a line. An epoch takes two to four minutes on two cores, and
 there are 12. The validation perplexity is 118 after the second, 82 after the fifth and
-72.8 at the end, when it writes lines such as these (temperature 0.8):
+72.8 after the last; that of the model is 75.9. It writes lines such as these
+(temperature 0.8):
 
-    床前明月光，觉来春景尽。
-    一命知无踪，昔遇真所爱。
-    唯有白云归，既与童子贵。
+    床前明月光，高卧夜无声。
+    何处云中夜，何由得一杯。
+    岸河山色远，沙碛水云新。
 
 Trains on the first 90 % of the text, validates on the last 10 %, and keeps the weights
 of the epoch that does best on it. These then learn for a minute how a text begins.
@@ -129,9 +130,9 @@ model.fit(
     ],
 )
 
-# With the state carried from line to line, nothing ever began: the best weights know how
-# to go on, and not how to start. They learn that from couplets of their own, after the
-# start step, and forget a little of the longer context.
+# With the state carried from line to line, nothing ever began: the best weights know
+# how to go on, and not how to start. They learn that from couplets of their own, after
+# the start step, and forget a little of the longer context.
 keras.utils.set_random_seed(SEED)
 couplets = textgen.LineDataset(
     train_ids, vocabulary.ids["\n"], COUPLET_LENGTH, COUPLETS, seed=SEED

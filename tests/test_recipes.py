@@ -59,7 +59,7 @@ def test_recipe_trains_stops_and_resumes(
     losses = curve(tmp_path / f"{name}.csv")
     assert losses[1] < losses[0]
 
-    # Kept are the weights of the best epoch, alone; but those of poems go on from there.
+    # Kept are the weights of the best epoch, alone; those of poems go on.
     model = textgen.load(output)
     assert (model.stateful, model.compiled) == (False, False)
     for mine, kept in zip(

@@ -24,9 +24,13 @@ $textgen train dinosaurs --lines --lowercase --cell simple_rnn --units 64 \
 $textgen generate names.keras --count 5 --stop '\n' --seed 1 | tee names.txt
 test "$(wc -l <names.txt)" -eq 5
 test "$(wc -l <curve.csv)" -eq 3
+$textgen list | grep -q "textgen generate dinosaurs"
+$textgen generate dinosaurs --count 5 --stop '\n' --seed 1 | tee names.txt
+test "$(grep -c . names.txt)" -eq 5
 TF_CPP_MIN_LOG_LEVEL=3 "$work/venv/bin/python" -c '
 import pathlib, textgen
 assert "site-packages" in textgen.__file__, textgen.__file__
+assert [textgen.load(name) for name in textgen.PRETRAINED]
 assert len(textgen.load_corpus("dinosaurs").splitlines()) >= 1000
 text = textgen.load("names.keras").generate("tyr", 10, seed=1)
 assert text.startswith("tyr"), text
