@@ -20,8 +20,10 @@ demo: $(VENV)/installed
 	rm -rf dinosaurs.checkpoints
 	$(BIN)/python recipes/dinosaurs.py
 
+# In several processes, a file of tests in one; the long ones come first.
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
+		--dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -99,7 +99,7 @@ def register(folders, server, monkeypatch):
 
     def register(path="/toy", sha256=TOY_SHA256):
         url = f"http://127.0.0.1:{server.server_port}{path}"
-        entry = corpus.Corpus("toy.txt", "a toy", "none", url, sha256)
+        entry = corpus.Corpus("toy.txt", "a toy", "none", len(TOY_TEXT), url, sha256)
         monkeypatch.setitem(textgen.CORPORA, "toy", entry)
 
     return register

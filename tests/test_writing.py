@@ -131,7 +131,7 @@ def test_nothing_and_unknown_symbols_are_not_scored(model):
         {"sampler": lambda logits, count: logits.argmax(-1)},
         {"num_beams": 3},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options) or "none",
 )
 def test_log_probabilities_are_those_of_the_score(model, options):
     text, scores = model.generate("bad", 30, seed=4, return_log_probs=True, **options)
