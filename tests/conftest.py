@@ -14,12 +14,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 @pytest.fixture(scope="session")
 def corpus_text():
-    """A function `(name, **kwargs) -> text`; skips without a copy in TEXTGEN_DATA."""
+    """A function `(name, **kwargs) -> text`; skips a corpus that is not part of the
+    package and has no copy in TEXTGEN_DATA."""
 
     def load(name, **kwargs):
         folder = os.environ.get("TEXTGEN_DATA")
-        file = textgen.CORPORA[name].file
-        if not folder or not (Path(folder).expanduser() / file).is_file():
+        known = textgen.CORPORA[name]
+        if known.url is not None and not (
+            folder and (Path(folder).expanduser() / known.file).is_file()
+        ):
             pytest.skip(f"no copy of the corpus {name} in TEXTGEN_DATA")
         return textgen.load_corpus(name, **kwargs)
 

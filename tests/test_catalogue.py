@@ -105,8 +105,7 @@ def test_list_of_what_is_not_installed(capsys):
 
 @pytest.mark.parametrize("name", textgen.CORPORA)
 def test_characters_of_a_corpus(name, corpus_text):
-    text = textgen.load_corpus(name) if name == "dinosaurs" else corpus_text(name)
-    assert len(text) == textgen.CORPORA[name].characters
+    assert len(corpus_text(name)) == textgen.CORPORA[name].characters
 
 
 @pytest.mark.parametrize(

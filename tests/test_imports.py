@@ -42,7 +42,7 @@ ALLOWED = {
         set(),
     ),
     "completion": (set(), set(), set()),
-    "catalogue": (set(), set(), set()),
+    "catalogue": ({"corpus"}, set(), set()),
     "model": (
         {
             "adapter",

@@ -57,10 +57,7 @@ def test_held_out_loss(name, corpus_text, benchmark):
     """Of the beginning of the held-out part: all of it takes minutes."""
     entry = textgen.PRETRAINED[name]
     plan = benchmark.PLANS[name]
-    if name == "dinosaurs":
-        text = textgen.load_corpus(entry.corpus, lowercase=plan.lowercase)
-    else:
-        text = corpus_text(entry.corpus, lowercase=plan.lowercase)
+    text = corpus_text(entry.corpus, lowercase=plan.lowercase)
     _, held_out = benchmark.parts(plan, text)
     whole = name in ("dinosaurs", "sonnets-large")
     part = held_out if whole else held_out[:5_000]

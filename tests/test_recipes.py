@@ -17,9 +17,7 @@ def cut(tmp_path, corpus_text):
     """A function that puts the beginning of a corpus where the recipe looks first."""
 
     def write(name, characters):
-        text = (
-            textgen.load_corpus(name) if name == "dinosaurs" else corpus_text(name)
-        )[:characters]
+        text = corpus_text(name)[:characters]
         (tmp_path / name).write_text(text, encoding="utf-8")
 
     return write

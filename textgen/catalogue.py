@@ -5,12 +5,12 @@ The package `textgen.pretrained` holds `NAME.keras`, its card `NAME.md`, and
 """
 
 import dataclasses
-import difflib
-import hashlib
 import importlib.resources
 import json
 import os
 from pathlib import Path
+
+from textgen import corpus
 
 _FOLDER = Path(str(importlib.resources.files("textgen.pretrained")))
 
@@ -73,14 +73,9 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
         path = Path(name)
         if name and path.exists():
             return path
-        near = difflib.get_close_matches(name.lower(), PRETRAINED, n=3, cutoff=0.5)
         raise FileNotFoundError(
             f"There is no model file {name}, nor a pretrained model of that name. "
-            + (
-                f"Did you mean {' or '.join(near)}?"
-                if near
-                else f"Known: {', '.join(PRETRAINED)}."
-            )
+            + corpus.suggestion(name, PRETRAINED)
         )
     path = path_of(name)
     if not path.is_file():
@@ -88,7 +83,7 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
             f"The pretrained model {name} is not installed: there is no {path}. "
             "Install textgen again."
         )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = corpus.sha256_of(path)
     if found != PRETRAINED[name].sha256:
         raise ValueError(
             f"{path} is damaged: its SHA-256 is {found}, not "

@@ -12,6 +12,7 @@ import sys
 import urllib.request
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
@@ -190,7 +191,10 @@ def _find(name: str) -> Path:
     if path.exists() and not path.is_dir():
         return path
     if corpus is None:
-        raise FileNotFoundError(_unknown(name))
+        raise FileNotFoundError(
+            f"There is no file {name!r}, nor a corpus of that name. "
+            + suggestion(name, CORPORA)
+        )
     if folder := os.environ.get("TEXTGEN_DATA"):
         path = Path(folder).expanduser() / corpus.file
         if path.is_file():
@@ -199,7 +203,7 @@ def _find(name: str) -> Path:
     if corpus.url is None:
         return Path(str(importlib.resources.files("textgen.data") / corpus.file))
     path = _cache_folder() / corpus.file
-    if path.is_file() and _sha256(path) == corpus.sha256:
+    if path.is_file() and sha256_of(path) == corpus.sha256:
         return path
     _download(corpus, path)
     return path
@@ -226,13 +230,12 @@ def _read(path: Path) -> bytes:
         raise ValueError(f"{path} cannot be unpacked here: {error}.") from None
 
 
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name.lower(), CORPORA, n=3, cutoff=0.5)
-    return f"There is no file {name!r}, nor a corpus of that name. " + (
-        f"Did you mean {' or '.join(near)}?"
-        if near
-        else f"Known: {', '.join(CORPORA)}."
-    )
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Says which known names a mistyped one may mean, or which there are."""
+    known = list(known)
+    if near := difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5):
+        return f"Did you mean {' or '.join(near)}?"
+    return f"Known: {', '.join(known)}."
 
 
 def _cache_folder() -> Path:
@@ -243,13 +246,14 @@ def _cache_folder() -> Path:
     return Path.home() / ".cache" / "textgen"
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(path: Path, corpus: Corpus, source: str, remedy: str) -> None:
-    if corpus.sha256 is not None and (found := _sha256(path)) != corpus.sha256:
+    if corpus.sha256 is not None and (found := sha256_of(path)) != corpus.sha256:
         raise ValueError(
             f"{source} is not the registered corpus: its SHA-256 is {found}, not "
             f"{corpus.sha256}. {remedy}"
