@@ -84,10 +84,10 @@ def test_recipe_reads_a_zip_file(tmp_path, run_recipe):
 
 @pytest.mark.slow
 def test_tang_poems(corpus_text, run_recipe):
-    """30 of the 250 epochs of docs/reproduction.md: from 1,739 to these already."""
+    """50 of the 250 epochs of docs/reproduction.md, which go far enough already."""
     corpus_text("tang-poems")
-    printed = run_recipe("lyrics", "tang-poems", "--epochs", "30", "--every", "30")
+    printed = run_recipe("lyrics", "tang-poems", "--epochs", "50")
     assert "10,000 characters, 1,739 symbols" in printed
     random, consecutive = perplexities(printed)
-    assert random < 5
-    assert consecutive < 4
+    assert random < 1.6
+    assert consecutive < 1.4
