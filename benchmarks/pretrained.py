@@ -167,11 +167,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(PLANS):
         parser.error(f"there is no plan for {', '.join(unknown)}")
+    index = json.loads(INDEX.read_text(encoding="utf-8"))
     # In the order of the plans: a model may begin as the one before it.
     for name in [name for name in PLANS if name in (arguments.names or PLANS)]:
         with tempfile.TemporaryDirectory() as folder:
             if arguments.measure:
-                index = json.loads(INDEX.read_text(encoding="utf-8"))
                 if name not in index:
                     parser.error(f"{name} has not been trained")
                 path, training = FOLDER / f"{name}.keras", index[name]["training"]
@@ -180,7 +180,6 @@ def main() -> None:
             entry, card = measured(name, path, training)
             if not arguments.measure:
                 shutil.move(path, FOLDER / path.name)
-        index = json.loads(INDEX.read_text(encoding="utf-8"))
         index[name] = entry
         ordered = {name: index[name] for name in PLANS if name in index}
         INDEX.write_text(
@@ -328,7 +327,7 @@ def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]
         [
             f"# {name}",
             f"Writes {plan.description}.",
-            f"    {generate_command(name, plan)}",
+            "    " + shlex.join(["textgen", "generate", name, *plan.options]),
             "| | |\n|---|---|\n"
             + "\n".join(f"| {key} | {value} |" for key, value in rows.items()),
             textwrap.fill(plan.limits, 88),
@@ -366,11 +365,6 @@ def parts(plan: Plan, text: str) -> tuple[Any, Any]:
     # A sorted list is shuffled before it is cut.
     lines = [line + "\n" for line in text.splitlines()]
     return textgen.split(random.Random(SEED).sample(lines, len(lines)), VALIDATION)
-
-
-def generate_command(name: str, plan: Plan) -> str:
-    """Returns what to type to see the model write."""
-    return shlex.join(["textgen", "generate", name, *plan.options])
 
 
 def both(nats: float) -> str:
