@@ -1,6 +1,9 @@
+import itertools
 import json
 import random
 import re
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -246,6 +249,53 @@ def test_stand_in_is_part_of_the_vocabulary(text, stand_in, max_size, expected):
     assert "".join(built.symbols) == expected
     kept = "".join(symbol if symbol in expected else stand_in for symbol in text)
     assert built.decode(built.encode(text)) == kept
+
+
+def peak_memory(function):
+    """What a function returns, and the most bytes that it held at once."""
+    function()  # what is computed once, such as the pattern of words, is there now
+    tracemalloc.start()
+    try:
+        result = function()
+        return result, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("max_size", [None, 100])
+@pytest.mark.parametrize("level", LEVELS)
+def test_from_text_takes_no_memory_for_the_text(level, max_size):
+    # 700 words, so that a copy of the text would be seen, and its vocabulary is not.
+    words = [f"wörd{number}" for number in range(700)]
+    text = " ".join(random.Random(0).choices(words, k=300_000))
+    _, peak = peak_memory(
+        lambda: Vocabulary.from_text(text, level, max_size, unknown="error")
+    )
+    # For each symbol: the str, and places in a set, a counter, a list, a dict.
+    assert peak < 701 * (sys.getsizeof(words[-1]) + 400) + 10_000
+    assert peak < sys.getsizeof(text) / 5
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("unknown", ["error", "skip"])
+def test_encode_takes_the_memory_of_its_result(level, unknown):
+    words = ["ä", *(f"word{number}" for number in range(700))]
+    text = " ".join(random.Random(0).choices(words[unknown == "error" :], k=300_000))
+    built = Vocabulary.from_text(text.replace("ä", ""), level)
+    ids, peak = peak_memory(lambda: built.encode(text, unknown))
+
+    # One piece: a word as a str, its place in a list, and its id in a few arrays; the
+    # growing array has an eighth to spare.
+    piece = vocabulary._PIECE * (sys.getsizeof(words[-1]) + 8 + 24)
+    assert peak < ids.nbytes * 9 / 8 + piece + 10_000
+    assert peak < ids.nbytes + 0.75 * sys.getsizeof(text)
+
+    symbols = text
+    if level == "word":
+        spaces = itertools.repeat(" ")
+        symbols = [*itertools.chain(*zip(text.split(" "), spaces, strict=False))][:-1]
+    assert ids.tolist() == [built.ids[symbol] for symbol in symbols if symbol != "ä"]
+    assert ids.flags.owndata
 
 
 @pytest.mark.parametrize("max_size", [0, -1])

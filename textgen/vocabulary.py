@@ -15,9 +15,9 @@ NO_SYMBOL = -1  # a zero input vector, a target left out, no text
 LEVELS = ("character", "word")
 
 
-# Texts are handled in pieces of this many symbols, so that the working memory does
-# not grow with the text.
-_PIECE = 1 << 20
+# `encode` handles a text in pieces of this many symbols, so that the working memory
+# does not grow with the text. A piece of words takes some 60 bytes a word: 1 MB.
+_PIECE = 1 << 14
 
 
 class Vocabulary:
@@ -107,12 +107,14 @@ class Vocabulary:
             )
         if not text:
             raise ValueError("An empty text has no symbols to make a vocabulary of.")
-        pieces = _pieces(text, level)
+        if level not in LEVELS:
+            raise ValueError(f"level={level!r} must be one of {', '.join(LEVELS)}.")
+        tokens = _tokens(text, level)
         stand_in = [] if unknown in ("error", "skip") else [unknown]
         if max_size is None:
-            symbols = set(stand_in).union(*pieces)
+            symbols = set(stand_in).union(tokens)
         else:
-            counts = sum(map(collections.Counter, pieces), collections.Counter())
+            counts = collections.Counter(tokens)
             for symbol in stand_in:
                 del counts[symbol]
             ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
@@ -143,7 +145,7 @@ class Vocabulary:
 
     def tokens(self, text: str) -> Iterable[str]:
         """Cuts a text into the symbols of this level; joined, they are the text."""
-        return text if self.level == "character" else _word_pattern().findall(text)
+        return _tokens(text, self.level)
 
     def encode(
         self, text: str, unknown: str | None = None, match_case: bool = True
@@ -169,9 +171,9 @@ class Vocabulary:
         """
         unknown = self.unknown if unknown is None else unknown
         self._check_policy(unknown)
-        # There are at most as many symbols as characters, and memory that is not
-        # written to is not used.
-        result, count, position = np.empty(len(text), self.dtype), 0, 0
+        # Characters can be counted beforehand; the array of words grows.
+        expected = len(text) if self.level == "character" else 0
+        result, count, position = np.empty(expected, self.dtype), 0, 0
         for tokens in _pieces(text, self.level):
             ids = self._lookup(tokens)
             for index in np.flatnonzero(ids < 0).tolist():
@@ -182,9 +184,15 @@ class Vocabulary:
             characters = isinstance(tokens, str)
             position += len(tokens) if characters else sum(map(len, tokens))
             known = ids[ids >= 0]
+            if count + len(known) > len(result):
+                # By an eighth: seldom, and with little to spare. Without a reference
+                # to the array elsewhere, it can grow in its place.
+                size = max(count + len(known), len(result) * 9 // 8)
+                result.resize(size, refcheck=False)
             result[count : count + len(known)] = known
             count += len(known)
-        return result if count == len(text) else result[:count].copy()
+        result.resize(count, refcheck=False)
+        return result
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """Turns ids into text; -1 decodes to nothing.
@@ -283,8 +291,8 @@ class Vocabulary:
         if isinstance(tokens, str):
             # The last entry of the table is -1: it stands for all beyond the end.
             return self._table[np.minimum(_code_points(tokens), len(self._table) - 1)]
-        get = self.ids.get
-        return np.array([get(token, -1) for token in tokens], np.int32)
+        ids = map(self.ids.get, tokens, itertools.repeat(-1))
+        return np.fromiter(ids, np.int32, len(tokens))
 
     def _stand_in(
         self,
@@ -334,9 +342,16 @@ def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
+def _tokens(text: str, level: str) -> Iterable[str]:
+    """The symbols of a text, one at a time: a list of all words is far larger."""
+    if level == "character":
+        return text
+    return map(re.Match.group, _word_pattern().finditer(text))
+
+
 def _pieces(text: str, level: str) -> Iterator[str] | Iterator[list[str]]:
     """The symbols of a text, some at a time: strings, or lists of words."""
     if level == "character":
         return (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
-    words = (match.group() for match in _word_pattern().finditer(text))
+    words = iter(_tokens(text, level))
     return iter(lambda: list(itertools.islice(words, _PIECE)), [])
