@@ -18,7 +18,6 @@ import json
 import math
 import os
 import platform
-import random
 import re
 import shlex
 import shutil
@@ -362,9 +361,8 @@ def parts(plan: Plan, text: str) -> tuple[Any, Any]:
 
     if not plan.lines:
         return textgen.split(text, VALIDATION)
-    # A sorted list is shuffled before it is cut.
-    lines = [line + "\n" for line in text.splitlines()]
-    return textgen.split(random.Random(SEED).sample(lines, len(lines)), VALIDATION)
+    train_lines, held_out = textgen.split_lines(text, VALIDATION, SEED)
+    return [line + "\n" for line in train_lines], [line + "\n" for line in held_out]
 
 
 def both(nats: float) -> str:

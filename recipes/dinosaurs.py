@@ -11,7 +11,6 @@ dinosaurs.checkpoints, from which --resume goes on.
 """
 
 import argparse
-import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,14 +47,13 @@ if last.exists() and not arguments.resume:
     parser.error(f"{checkpoints} holds a training: --resume, or delete it")
 checkpoints.mkdir(parents=True, exist_ok=True)
 
-# The list is sorted, so its end is no fair sample: shuffle the names, then split them.
+# The list is sorted, so that its end is no fair sample: lines are drawn at random.
 keras.utils.set_random_seed(SEED)
-names = textgen.load_corpus(CORPUS, lowercase=True).splitlines()
-shuffled = random.Random(SEED).sample(names, len(names))
-train_names, validation_names = textgen.split(shuffled, VALIDATION)
+text = textgen.load_corpus(CORPUS, lowercase=True)
+train_names, validation_names = textgen.split_lines(text, VALIDATION, SEED)
 
 # One name is one example: a start step, then its letters; the newline ends it.
-vocabulary = textgen.Vocabulary.from_text("\n".join(names))
+vocabulary = textgen.Vocabulary.from_text(text)
 end_of_line = vocabulary.ids["\n"]
 train, validation = (
     textgen.LineDataset(
@@ -107,7 +105,11 @@ score = inventor.score([name + "\n" for name in validation_names])
 print(f"Validation: {score.nats:.4f} nats a character, {score.bits:.4f} bits")
 
 new = inventor.generate(
-    count=NAMES, temperature=0.8, stop="\n", seed=SEED, exclude=names
+    count=NAMES,
+    temperature=0.8,
+    stop="\n",
+    seed=SEED,
+    exclude=train_names + validation_names,
 )
 print(f"\n{NAMES} names that are not in the list:")
 print("\n".join(name.capitalize() for name in new))

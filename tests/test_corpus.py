@@ -2,6 +2,7 @@ import hashlib
 import http.client
 import http.server
 import io
+import random
 import re
 import sys
 import threading
@@ -564,3 +565,34 @@ def test_split_keeps_the_type():
 def test_split_share_out_of_range(validation):
     with pytest.raises(ValueError, match=f"validation={validation}"):
         textgen.split("text", validation)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40])
+@pytest.mark.parametrize(("validation", "held_out"), [(0, 0), (0.1, 3), (0.5, 12)])
+def test_split_lines_is_a_sample_of_the_lines(validation, held_out, seed):
+    lines = [f"line {number}" for number in range(24)]
+    # Separators that `str.splitlines` knows are part of a line, as for the datasets.
+    lines[3], lines[7], lines[8] = "a\x85b", "\x0c", " "
+    order = random.Random(seed).sample(range(24), 24)
+    train, validation_lines = textgen.split_lines("\n".join(lines), validation, seed)
+    assert train == [lines[index] for index in order[: 24 - held_out]]
+    assert validation_lines == [lines[index] for index in order[24 - held_out :]]
+
+
+def test_split_lines_defaults():
+    lines = [str(number) for number in range(50)]
+    expected = textgen.split_lines("\n".join(lines), validation=0.1, seed=0)
+    assert textgen.split_lines("\n".join(lines)) == expected
+    assert len(expected[1]) == 5
+
+
+def test_split_lines_leaves_empty_lines_out():
+    lines = ["one", "two", "three", "four"]
+    text = "\n\none\ntwo\n\n\nthree\nfour\n\n"
+    assert textgen.split_lines(text, 0.5) == textgen.split_lines("\n".join(lines), 0.5)
+    assert textgen.split_lines("\n\n") == ([], [])
+
+
+def test_split_lines_share_out_of_range():
+    with pytest.raises(ValueError, match=r"validation=1\.5 must be a share"):
+        textgen.split_lines("a\nb", 1.5)

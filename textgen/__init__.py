@@ -14,6 +14,7 @@ _MODULES = {
     "CORPORA": "corpus",
     "load_corpus": "corpus",
     "split": "corpus",
+    "split_lines": "corpus",
     "PRETRAINED": "catalogue",
     "Vocabulary": "vocabulary",
     "LineDataset": "datasets",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from textgen.corpus import CORPORA as CORPORA
     from textgen.corpus import load_corpus as load_corpus
     from textgen.corpus import split as split
+    from textgen.corpus import split_lines as split_lines
     from textgen.datasets import LineDataset as LineDataset
     from textgen.datasets import SequenceDataset as SequenceDataset
     from textgen.datasets import WindowDataset as WindowDataset

@@ -8,6 +8,7 @@ import http.client
 import importlib.resources
 import io
 import os
+import random
 import sys
 import urllib.request
 import zipfile
@@ -180,6 +181,38 @@ def split(text: _Text, validation: float) -> tuple[_Text, _Text]:
     # Rounded first: 10 * (1 - 0.9) is a little less than 1.
     cut = int(round(len(text) * (1 - validation), 6))
     return text[:cut], text[cut:]
+
+
+def split_lines(
+    text: str, validation: float = 0.1, seed: int = 0
+) -> tuple[list[str], list[str]]:
+    """Cuts a text of lines in two: lines to train on, and lines to validate on.
+
+    Lists of names are often sorted, so that their end is no fair sample. The lines are
+    therefore put in a random order, which depends on `seed` and on the number of lines
+    only, and are then cut as `split` cuts them.
+
+    Args:
+        text: str. Lines that end with `"\\n"`; empty ones are left out.
+        validation: float in [0, 1). The share of the lines to validate on. Defaults to
+            `0.1`.
+        seed: int. Seed of the order. Defaults to `0`.
+
+    Returns:
+        A tuple `(train_lines, validation_lines)` of lists of str, without `"\\n"`.
+
+    Raises:
+        ValueError: `validation` is not in [0, 1).
+
+    Example:
+
+    ```python
+    names = textgen.load_corpus("dinosaurs")
+    train_names, validation_names = textgen.split_lines(names, validation=0.1)
+    ```
+    """
+    lines = [line for line in text.split("\n") if line]
+    return split(random.Random(seed).sample(lines, len(lines)), validation)
 
 
 def _find(name: str) -> Path:
