@@ -42,10 +42,20 @@ def from_tensorflow(steps):
     )
 
 
-@pytest.mark.parametrize("make", [from_generator, from_tensorflow])
-def test_windows_of_another_length_from_anywhere(make):
+def test_windows_of_another_length_from_a_generator():
     with pytest.raises(ValueError, match=f"9 steps long.*sequence_length={STEPS}"):
-        compiled().fit(make(9), verbose=0)
+        compiled().fit(from_generator(9), verbose=0)
+
+
+def test_windows_of_unknown_length_from_tensorflow():
+    # Only the running graph knows their length.
+    model = compiled()
+    model.fit(from_tensorflow(STEPS), verbose=0)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=rf"(?s)sequence_length={STEPS} steps long.*\[9\]",
+    ):
+        model.fit(from_tensorflow(9), verbose=0)
 
 
 def test_validation_windows_of_another_length():
@@ -154,23 +164,14 @@ def test_callback_list_trains_as_a_list_does():
         assert np.array_equal(one, other)
 
 
-def test_first_epoch_is_fixed_whatever_begins():
-    dataset = textgen.WindowDataset(IDS, STEPS)
-    dataset.set_epoch(3)
-    with dataset.first_epoch():
-        for _ in range(3):
-            dataset.on_epoch_begin()
-            assert dataset.epoch == 0
-    dataset.on_epoch_begin()
-    assert dataset.epoch == 3
-
-
 def test_dataset_of_ones_own():
     class Reversed(textgen.datasets.Dataset):
         def __len__(self):
             return 2
 
-        def __getitem__(self, index):
+        steps, target_steps = STEPS, ()
+
+        def batch(self, index, epoch):
             x = self.ids[::-1][: 4 * STEPS].reshape(4, STEPS).astype("int32")
             return x, x[:, 0]
 

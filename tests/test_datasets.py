@@ -541,87 +541,149 @@ def test_permute_mixes():
     assert (abs(np.diff(result)) == 1).sum() < 12
 
 
-def test_epochs_count_up():
+def test_each_iteration_is_the_next_epoch():
     dataset = make_window(0)
     assert (dataset.epoch, dataset.next_epoch) == (0, 0)
     for epoch in range(3):
         assert dataset.next_epoch == epoch
-        dataset.on_epoch_begin()
+        assert same(list(dataset), batches(make_window(0), epoch))
         assert dataset.epoch == epoch
+
+
+def test_iteration_that_nobody_reads_is_no_epoch():
+    dataset = make_window(0)
+    iter(dataset)
+    assert dataset.next_epoch == 0
 
 
 def test_set_epoch():
     dataset = make_window(0)
-    dataset.on_epoch_begin()
+    next(iter(dataset))
     dataset.set_epoch(5)
     assert dataset.next_epoch == 5
     for epoch in (5, 6):
-        dataset.on_epoch_begin()
+        assert same(list(dataset), batches(make_window(0), epoch))
         assert dataset.epoch == epoch
     assert dataset.next_epoch == 7
 
 
-@pytest.mark.parametrize("begun", [0, 1, 4])
-def test_first_epoch_restores(begun):
-    dataset, untouched = make_window(0), make_window(0)
-    for either in (dataset, untouched):
-        for _ in range(begun):
-            either.on_epoch_begin()
-    with dataset.first_epoch():
-        dataset.on_epoch_begin()
-        assert same(batches(dataset), batches(make_window(0)))
-    assert dataset.epoch == untouched.epoch
-    assert dataset.next_epoch == untouched.next_epoch == begun
-    assert same(batches(dataset), batches(untouched))
-
-
-def test_first_epoch_restores_after_an_error():
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_view_of_an_epoch_leaves_the_dataset_alone(epoch):
     dataset = make_window(0)
-    dataset.set_epoch(3)
-    with pytest.raises(KeyboardInterrupt), dataset.first_epoch():
-        dataset.on_epoch_begin()
-        raise KeyboardInterrupt
-    assert dataset.next_epoch == 3
+    dataset.set_epoch(2)
+    view = datasets.View(dataset, epoch)
+    for _ in range(2):
+        assert same(list(view), batches(make_window(0), epoch))
+    assert dataset.next_epoch == 2
 
 
-def test_keras_reads_each_epoch_in_its_order():
-    class Recorder(keras.Model):
-        def train_step(self, data):
-            seen.append([np.asarray(array) for array in data])
-            return {"loss": 0.0}
+@pytest.mark.parametrize(
+    "make", [make_window, make_random, make_lines, make_stateful_lines]
+)
+def test_view_of_the_text_is_in_its_order(make):
+    dataset = make(0)
+    dataset.random_offset = True
+    starts = [x[:, 0].tolist() for x, _ in datasets.View(dataset, None)]
+    if make in (make_window, make_random):  # of consecutive integers
+        step = 3 if make is make_window else 7
+        flat = list(itertools.chain(*starts))
+        assert flat == list(range(0, step * len(flat), step))
+    else:
+        lines = [y[:, 0].tolist() for _, y in datasets.View(dataset, None)]
+        assert [each[0] for each in lines] == sorted(each[0] for each in lines)
+        if make is make_lines:
+            flat = list(itertools.chain(*lines))
+            assert flat == sorted(flat)
 
-    seen = []
+
+@pytest.mark.parametrize("length", [1, 7, 18, 19, 45])
+def test_feed_goes_on_where_it_was(length):
+    dataset = make_window(0)
+    number = len(dataset)
+    passes = [batches(make_window(0), epoch) for epoch in range(14)]
+    every = [batch for each in passes for batch in each]
+    feed = datasets.Feed(dataset, length)
+    assert len(feed) == length
+    for first in (0, length, number + 2):
+        feed.first = first
+        assert same(list(feed), every[first : first + length])
+
+
+class Recorder(keras.Model):
+    """Keeps the batches that Keras reads, and learns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def train_step(self, data):
+        self.seen.append([np.asarray(array) for array in data])
+        return {"loss": 0.0}
+
+
+@pytest.mark.parametrize("make", [make_window, make_random, make_stateful_lines])
+def test_keras_reads_each_epoch_in_its_order(make):
+    model = Recorder()
+    model.compile(run_eagerly=True)
+    dataset = make(0)
+    model.fit(dataset, epochs=2, verbose=0)  # Keras would shuffle a PyDataset
+    model.fit(dataset, epochs=1, verbose=0)
+    expected = [batch for epoch in range(3) for batch in batches(make(0), epoch)]
+    assert same(model.seen, expected)
+
+
+def test_plain_keras_ends_an_epoch_where_the_pass_ends():
     model = Recorder()
     model.compile(run_eagerly=True)
     dataset = make_window(0)
-    model.fit(dataset, epochs=2, shuffle=False, verbose=0)
-    model.fit(dataset, epochs=1, shuffle=False, verbose=0)
-    expected = [batch for epoch in range(3) for batch in batches(make_window(0), epoch)]
-    assert same(seen, expected)
-
-
-def test_keras_arguments_are_passed_on():
-    dataset = WindowDataset(np.arange(90), workers=3, max_queue_size=4)
-    assert (dataset.workers, dataset.max_queue_size) == (3, 4)
+    number = len(dataset)
+    # The third epoch of Keras finds the end of the pass, and ends with it.
+    with pytest.warns(UserWarning, match="ran out of data"):
+        model.fit(dataset, epochs=4, steps_per_epoch=number // 2, verbose=0)
+    expected = [batch for epoch in range(2) for batch in batches(make_window(0), epoch)]
+    assert number % 2 == 1
+    assert same(model.seen, expected[: number + number // 2])
 
 
 def test_iteration_ends():
     assert same(list(make_window(0)), batches(make_window(0)))
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="other backends take any shapes"
-)
-def test_keras_input_of_batches_that_differ_in_steps():
-    dataset = make_stateful_lines(0)
-    given = datasets.as_keras_input(dataset)
-    assert len(given) == len(dataset)
-    for epoch in range(2):
-        dataset.set_epoch(epoch)
-        assert same(given.as_numpy_iterator(), batches(dataset))
-
-
 @pytest.mark.parametrize("make", [make_window, make_random, make_lines])
-def test_keras_input_of_batches_of_one_shape(make):
+def test_keras_is_told_the_shapes(make):
+    if keras.backend.backend() != "tensorflow":
+        pytest.fail("This test is for TensorFlow.")
     dataset = make(0)
-    assert datasets.as_keras_input(dataset) is dataset
+    spec = dataset.get_tf_dataset().element_spec
+    for index in range(len(dataset)):
+        for array, known in zip(dataset[index], spec, strict=True):
+            assert known.shape.as_list() == [None, *array.shape[1:]]
+            assert known.dtype.as_numpy_dtype == array.dtype
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_lines_that_carry_a_state_stay_in_order(batch_size):
+    lines = ["ccc", "a", "bb", "dd", "e", "f", "ggg", "h", "ii"]
+    vocabulary = Vocabulary.from_text("\n".join(lines))
+    dataset = LineDataset(
+        vocabulary.encode("\n".join(lines)),
+        vocabulary.ids["\n"],
+        batch_size=batch_size,
+        shuffle=False,
+        stateful=True,
+    )
+    found = [
+        [vocabulary.decode(row).rstrip("\n") for row in dataset[index][1]]
+        for index in range(len(dataset))
+    ]
+    expected = {
+        1: [[line] for line in lines],
+        3: [["ccc", "ggg"], ["a", "e", "f"], ["bb", "dd", "ii"], ["h"]],
+    }
+    assert found == expected[batch_size]
+
+
+@pytest.mark.parametrize(("length", "cut"), [(None, 0), (3, 0), (2, 1), (1, 2)])
+def test_cut_lines_are_counted(length, cut):
+    dataset = LineDataset(np.array([1, 2, 3, 0, 1, 2, 0, 1]), 0, length)
+    assert dataset.num_cut == cut

@@ -22,7 +22,12 @@ ALLOWED = {
     "datasets": ({"vocabulary"}, {"keras", "numpy"}, {"tensorflow"}),
     "recurrence": (set(), {"keras", "numpy"}, {"tensorflow"}),
     "layers": ({"recurrence"}, {"keras"}, {"tensorflow", "jax", "torch"}),
-    "metrics": ({"vocabulary"}, {"keras"}, set()),
+    "metrics": ({"vocabulary"}, {"keras", "numpy"}, set()),
+    "training": (
+        {"datasets", "layers", "metrics", "vocabulary"},
+        {"keras", "numpy"},
+        {"tensorflow"},
+    ),
     "sampling": (set(), {"keras", "numpy"}, set()),
     "generation": (
         {"sampling"},
@@ -37,8 +42,8 @@ ALLOWED = {
     "blend": ({"sampling", "vocabulary", "writing"}, {"keras", "numpy"}, set()),
     "saving": (set(), set(), set()),
     "adapter": (
-        {"layers", "sampling", "saving", "vocabulary", "writing"},
-        {"keras", "numpy"},
+        {"layers", "metrics", "saving", "training", "vocabulary", "writing"},
+        {"keras"},
         set(),
     ),
     "completion": (set(), set(), set()),
@@ -47,15 +52,14 @@ ALLOWED = {
         {
             "adapter",
             "catalogue",
-            "datasets",
             "layers",
-            "metrics",
             "saving",
+            "training",
             "vocabulary",
             "writing",
         },
         {"keras", "numpy"},
-        set(),
+        {"tensorflow"},
     ),
     "callbacks": (set(), {"keras"}, set()),
     "legacy": (

@@ -176,8 +176,8 @@ def reference(logits, temperature=1.0, seen=None, **rules):
     logits = np.array(logits, np.float64)
     logits += rules.get("bias", 0)
     if penalty := rules.get("repetition_penalty"):
-        factor = np.where(logits > 0, 1 / penalty, penalty)
-        logits = np.where(seen, logits * factor, logits)
+        logits -= np.log(np.sum(np.exp(logits)))
+        logits = np.where(seen, logits * penalty, logits)
     probabilities = softmax(logits / temperature)
 
     def first(keys, together=None, count=None):
@@ -222,7 +222,7 @@ RULES = [
     {"min_p": 1.0},
     {"typical_p": 0.5},
     {"typical_p": 0.9},
-    {"repetition_penalty": 1.8},
+    {"repetition_penalty": 1.3},
     {"repetition_penalty": 0.5},
     {"bias": np.float32([0, 2, 0, -np.inf, 0, -1, 0])},
     {
@@ -360,3 +360,17 @@ def test_log_probability_is_that_of_softmax():
     found = sampling.log_probability(ops.convert_to_tensor(logits), ids)
     expected = np.log(np.take_along_axis(softmax(logits), ids[..., None], -1))[..., 0]
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, rtol=1e-5)
+
+
+def test_repetition_penalty_is_the_same_for_logits_and_log_probabilities():
+    logits = np.random.default_rng(6).normal(3, 2, (5, 7)).astype(np.float32)
+    seen = np.random.default_rng(7).random((5, 7)) < 0.5
+    rules = sampling.rules(repetition_penalty=1.7)
+    found = [
+        softmax(ops.convert_to_numpy(sampling.adjust(given, rules, seen)))
+        for given in (logits, np.log(softmax(logits)).astype(np.float32), logits + 9)
+    ]
+    expected = softmax(logits) ** np.where(seen, 1.7, 1.0)
+    expected /= expected.sum(axis=-1, keepdims=True)
+    for each in found:
+        np.testing.assert_allclose(each, expected, atol=1e-6)

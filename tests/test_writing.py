@@ -29,6 +29,7 @@ def make(vocabulary=VOCABULARY, seed=3, **kwargs):
 KINDS = {
     "window": {},
     "state": {"return_sequences": True, "embedding": 3},
+    "start step": {"return_sequences": True, "start_step": True},
 }
 
 
@@ -37,49 +38,66 @@ def model(request):
     return make(**KINDS[request.param])
 
 
-@pytest.fixture(scope="module")
-def two():
+@pytest.fixture(scope="module", params=["without start step", "with start step"])
+def two(request):
+    vocabularies = map(Vocabulary.from_text, ("abcd\n", "cdef "))
+    starts = request.param == "with start step"
     return [
-        make(Vocabulary.from_text("abcd\n"), seed=1, return_sequences=True),
-        make(Vocabulary.from_text("cdef "), seed=2),
+        make(next(vocabularies), seed=1, return_sequences=True, start_step=starts),
+        make(next(vocabularies), seed=2),
     ]
 
 
-def logits_of(model, text):
-    """Of every next symbol, before each symbol of a text and after it, `(n + 1, V)`."""
-    ids = [-1, *model.vocabulary.encode(text).tolist()]
+def logits_of(model, text, prompted=True):
+    """Of every next symbol, before each symbol of a text and after it, `(n + 1, V)`.
+
+    A many-to-many model reads a start step if it learned it, or if its prompt was
+    empty; otherwise it begins with the first symbol, before which nothing is defined.
+    """
+    ids = model.vocabulary.encode(text).tolist()
     if model.return_sequences:
-        logits = model.predict_on_batch(np.array([ids]))[0]
+        if model.start_step or not prompted or not ids:
+            logits = model.predict_on_batch(np.array([[-1, *ids]]))[0]
+        else:
+            logits = model.predict_on_batch(np.array([ids]))[0]
+            logits = np.concatenate([np.full_like(logits[:1], np.nan), logits])
     else:
-        padded = [-1] * model.sequence_length + ids
+        padded = [-1] * (model.sequence_length + 1) + ids
         ends = range(model.sequence_length + 1, len(padded) + 1)
         windows = [padded[end - model.sequence_length : end] for end in ends]
         logits = model.predict_on_batch(np.array(windows))
     return logits.astype(np.float64)
 
 
-def log_probabilities(model, text):
+def log_probabilities(model, text, prompted=True):
     """`logits_of` as logarithms of probabilities."""
-    logits = logits_of(model, text)
+    logits = logits_of(model, text, prompted)
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
 def of_text(model, text, start=0):
-    """The log probability of each symbol of a text from `start` on."""
+    """The log probability of each symbol of a text after its prompt of so many."""
     ids = model.vocabulary.encode(text).astype(int)
-    found = log_probabilities(model, text)[np.arange(len(ids)), ids]
+    found = log_probabilities(model, text, start > 0)[np.arange(len(ids)), ids]
     return found[start:]
+
+
+def scored(model, text):
+    """The log probability of each symbol of a text that counts."""
+    # Which symbol comes first was learned with a start step only, and by a window.
+    begins = model.start_step or not model.return_sequences
+    return of_text(model, text, 0 if begins else 1)
 
 
 # === Scoring ===
 
 
-@pytest.mark.parametrize("text", ["a", "fade", "bad cafe\nface deaf\n" * 9])
+@pytest.mark.parametrize("text", ["fa", "fade", "bad cafe\nface deaf\n" * 9])
 def test_score_counts_every_symbol_once(model, text):
     score = model.score(text)
-    expected = of_text(model, text)
+    expected = scored(model, text)
     np.testing.assert_allclose(score.log_probs, expected, atol=1e-5)
-    assert score.count == len(text)
+    assert score.count == len(expected)
     assert score.nats == pytest.approx(-expected.mean(), rel=1e-5)
     assert score.bits == pytest.approx(-expected.mean() / math.log(2), rel=1e-5)
     assert score.perplexity == pytest.approx(math.exp(-expected.mean()), rel=1e-4)
@@ -95,27 +113,31 @@ def test_state_is_carried_over_chunks(model, monkeypatch):
 def test_texts_of_a_list_do_not_continue_each_other(model):
     texts = ["bad\n", "", "cafe deaf face\n", "a", "bad\n"]
     score = model.score(texts)
-    expected = np.concatenate([of_text(model, text) for text in texts])
+    expected = np.concatenate([scored(model, text) for text in texts])
     np.testing.assert_allclose(score.log_probs, expected, atol=1e-5)
 
 
 def test_many_texts_are_scored(model):
     texts = ["".join(each) for each in itertools.product("abc", repeat=4)] + ["fed" * 9]
     score = model.score(texts)
-    assert score.count == 81 * 4 + 27
-    np.testing.assert_allclose(
-        score.log_probs[-27:], of_text(model, "fed" * 9), atol=1e-5
+    expected = np.concatenate([scored(model, text) for text in (*texts[:2], texts[-1])])
+    count = len(scored(model, "aaab"))
+    assert score.count == 81 * count + len(expected) - 2 * count
+    found = np.concatenate(
+        [score.log_probs[: 2 * count], score.log_probs[81 * count :]]
     )
-    np.testing.assert_allclose(score.log_probs[4:8], of_text(model, "aaab"), atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_nothing_and_unknown_symbols_are_not_scored(model):
-    for nothing in ("", [], [""]):
-        with pytest.raises(ValueError, match="empty"):
+    begins = model.start_step or not model.return_sequences
+    for nothing in ("", [], [""], *([] if begins else ["a"])):
+        message = "empty" if begins else "fewer than two symbols.*start_step=False"
+        with pytest.raises(ValueError, match=message):
             model.score(nothing)
     with pytest.raises(ValueError, match="'x' at position 1"):
         model.score("axb")
-    assert model.score("axb", unknown="skip").count == 2
+    assert model.score("axb", unknown="skip").count == 1 + begins
 
 
 # === Log probabilities ===
@@ -235,7 +257,8 @@ def test_temperatures_take_turns(model):
     for prompt in ("", "fa"):
         texts = model.generate([prompt, "bad cafe"], 40, schedule, count=2, seed=0)
         text = texts[0]
-        best = log_probabilities(model, text).argmax(-1)[len(prompt) : -1]
+        found = log_probabilities(model, text, prompted=prompt != "")
+        best = found[len(prompt) : -1].argmax(-1)
         new = VOCABULARY.encode(text[len(prompt) :])
         greedy = best == new
         assert greedy[0::3].all()
@@ -248,12 +271,9 @@ def test_repetition_penalty_counts_the_prompt(model, monkeypatch):
     for prompt in ("fed", "f" + "ed" * 12):
         text = prompt
         for _ in range(6):
-            logits = logits_of(model, text)[-1]
+            scores = log_probabilities(model, text)[-1]
             seen = np.isin(np.arange(SIZE), VOCABULARY.encode(text))
-            logits = np.where(
-                seen, np.where(logits > 0, logits / 4, logits * 4), logits
-            )
-            text += VOCABULARY.symbols[logits.argmax()]
+            text += VOCABULARY.symbols[np.where(seen, 4 * scores, scores).argmax()]
         assert model.generate(prompt, 6, 0, repetition_penalty=4.0) == text
 
 
@@ -267,7 +287,8 @@ def test_long_prompts_are_primed(model, length, monkeypatch):
     if model.return_sequences:
         monkeypatch.setattr(model, "_longest_read", 16, raising=False)
     assert model.generate([prompt, "a"], 20, temperature=0) == expected
-    best = log_probabilities(model, expected[0]).argmax(-1)[length:-1]
+    found = log_probabilities(model, expected[0], prompted=length > 0)
+    best = found[length:-1].argmax(-1)
     assert VOCABULARY.decode(best) == expected[0][length:]
 
 
@@ -471,11 +492,33 @@ def test_blend_scores_and_writes(two):
     assert set(text) & set("ab\n")
     assert set(text) & set("ef ")
     scores = blend.score("cdc").log_probs
+    # A model that never learned which symbol comes first has the blend not score it.
     expected = [
-        math.log(mixture(two, [0.5, 0.5], "cdc"[:n])["cdc"[n]]) for n in range(3)
+        math.log(mixture(two, [0.5, 0.5], "cdc"[:n])["cdc"[n]])
+        for n in range(1 - two[0].start_step, 3)
     ]
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     assert blend.embed("cd").shape == (14,)
+
+
+def test_blend_reads_as_each_of_its_models_learned():
+    """One has a start step and the other has none; both carry their state."""
+    models = [
+        make(seed=seed, return_sequences=True, start_step=starts)
+        for seed, starts in ((1, True), (2, False))
+    ]
+    blend = Blend(models)
+    for text in ("", "a", "bad cafe", "bad cafe\nface deaf\n" * 60):
+        expected = mixture(models, [0.5, 0.5], text)
+        found = dict(blend.next_symbols(text))
+        assert found == {
+            key: pytest.approx(expected[key], abs=1e-5) for key in expected
+        }
+    text = "deaf"
+    expected = [
+        math.log(mixture(models, [0.5, 0.5], text[:n])[text[n]]) for n in (1, 2, 3)
+    ]
+    np.testing.assert_allclose(blend.score(text).log_probs, expected, atol=1e-5)
 
 
 def test_blend_of_a_model_with_itself_is_that_model(model):

@@ -6,16 +6,16 @@ F features.
 
 import contextlib
 import operator
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from textgen import layers, sampling
+from textgen import layers
+from textgen.metrics import log_of
 from textgen.saving import OneFile
+from textgen.training import Trainer
 from textgen.vocabulary import NO_SYMBOL, Vocabulary
 from textgen.writing import Writer, windows_of
 
@@ -146,6 +146,7 @@ def from_keras(
     writer = KerasWriter(network, vocabulary, input, output, sequence_length, padding)
     if network.compiled:
         writer.compile_from_config(network.get_compile_config())
+    if writer.compiled:
         old, new = network.optimizer, writer.optimizer
         if old.built and [v.shape for v in old.variables] == [
             v.shape for v in new.variables
@@ -156,12 +157,12 @@ def from_keras(
 
 
 @keras.saving.register_keras_serializable(package="textgen")
-class KerasWriter(OneFile, Writer, keras.Model):
+class KerasWriter(OneFile, Writer, Trainer):
     """A network of Keras's own layers that carries its vocabulary and writes text.
 
-    `from_keras` makes it, and says what the arguments mean. `call`, `fit`, `evaluate`
-    and `predict` are those of the network: its input, its output, its loss. The
-    network's layers are shared, not copied: training either trains both.
+    `from_keras` makes it, and says what the arguments mean. Input and output are those
+    of the network, whose layers are shared, not copied: training either trains both.
+    `fit`, `evaluate` and `predict` are those of `LanguageModel`.
 
     A plain stack of recurrent layers with `return_sequences=True`, and otherwise of
     layers that work step by step, writes by carrying its state from symbol to symbol
@@ -175,6 +176,9 @@ class KerasWriter(OneFile, Writer, keras.Model):
         output: `"logits"`, `"probabilities"` or `None`.
         sequence_length: int or `None`.
         padding: str or `None`.
+        start_step: bool. Whether texts begin with a start step, of zeros or of the
+            padding; only for a network that carries its state. `fit` sets the attribute
+            to what the dataset does. Defaults to `False`.
         **kwargs: `name`, and `dtype`, which is that of the network by default.
 
     Raises:
@@ -189,6 +193,7 @@ class KerasWriter(OneFile, Writer, keras.Model):
         output: str | None = None,
         sequence_length: int | None = None,
         padding: str | None = None,
+        start_step: bool = False,
         **kwargs: Any,
     ) -> None:
         if not isinstance(vocabulary, Vocabulary):
@@ -211,7 +216,9 @@ class KerasWriter(OneFile, Writer, keras.Model):
         self.padding = padding
         self.return_sequences = len(last.shape) == 3
         self.carries_state = self.return_sequences and _stack(network) is not None
+        self.start_step = start_step
         self._start_id = start_id
+        self.stateful = bool(self._stateful_layers())
         if not self.carries_state:
             _check_not_stateful(network)
             self._slide(self.sequence_length)
@@ -228,17 +235,31 @@ class KerasWriter(OneFile, Writer, keras.Model):
         """Returns `(N, V)` or `(N, T, V)`."""
         return self.network.compute_output_shape(input_shape)
 
-    def compile_from_config(self, config: dict) -> None:
-        """Compiles as another model was; without a loss that is unknown here."""
+    # === Carried states, which are the layers' own ===
+
+    def _stateful_layers(self) -> list:
+        layers = _inside(self.network)
+        return [layer for layer in layers if getattr(layer, "stateful", False)]
+
+    def reset_state(self) -> None:
+        """Sets the states that stateful layers carry to zero."""
+        for layer in self._stateful_layers():
+            layer.reset_state()
+
+    @contextlib.contextmanager
+    def _evaluating(self, x: Any, batch_size: int | None) -> Iterator[None]:
+        states = [
+            state
+            for layer in self._stateful_layers()
+            for state in keras.tree.flatten(layer.states)
+        ]
+        before = [ops.copy(state) for state in states]
+        self.reset_state()
         try:
-            super().compile_from_config(config)
-        except (TypeError, ValueError) as error:
-            warnings.warn(
-                "The loss, or a metric, is not Keras's own and is left out; compile "
-                f"the model again before training it. ({str(error).splitlines()[0]})",
-                stacklevel=2,
-            )
-            super().compile_from_config({"optimizer": config["optimizer"]})
+            yield
+        finally:
+            for state, value in zip(states, before, strict=True):
+                state.assign(value)
 
     # === Reading, for all that `Writer` does ===
 
@@ -314,12 +335,7 @@ class KerasWriter(OneFile, Writer, keras.Model):
 
     def _logits(self, outputs: Any) -> Any:
         """Logits, for an output of the network."""
-        if self.output_kind == "logits":
-            return outputs
-        outputs = sampling.at_least_float32(outputs)
-        # A probability that was rounded to 0 stays a possible one, and finite.
-        least = np.finfo(keras.backend.standardize_dtype(outputs.dtype)).tiny
-        return ops.log(ops.maximum(outputs, least))
+        return outputs if self.output_kind == "logits" else log_of(outputs)
 
     # === Saving ===
 
@@ -334,6 +350,7 @@ class KerasWriter(OneFile, Writer, keras.Model):
             "output": self.output_kind,
             "sequence_length": self.sequence_length,
             "padding": self.padding,
+            "start_step": self.start_step,
         }
 
     @classmethod

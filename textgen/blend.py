@@ -68,21 +68,42 @@ class Blend(Writer):
             )
             for model in self.models
         ]
+        # By a window, it makes no difference whether the start id is fed.
+        carrying = [model for model in self.models if model._window is None]
+        self.start_step = all(model.start_step for model in carrying)
         self._longest_read = max(model._longest_read for model in self.models)
         self._most_read = min(model._most_read for model in self.models)
 
     def _reading(self) -> list:
         return [each for model in self.models for each in model._reading()]
 
-    def _start(self, rows: int) -> list:
-        return [model._start(rows) for model in self.models]
+    def _start(self, rows: int, empty: bool = False) -> list:
+        return [
+            model._started(rows)
+            if self._lacks_start(model) and not empty
+            else model._start(rows, empty)
+            for model in self.models
+        ]
+
+    def _lacks_start(self, model: Writer) -> bool:
+        """Whether a model has a start step that the ids of the blend do not have.
+
+        They have none where other models never learned it.
+        """
+        return not self._starts and model._window is None and model._starts
 
     def _left(self, length: int) -> int:
         return max(model._left(length) for model in self.models)
 
-    def _prime(self, heads: list[np.ndarray]) -> list:
+    def _prime(
+        self, heads: list[np.ndarray], empty: Sequence[bool], started: bool = False
+    ) -> list:
         return [
-            model._prime([self._for(index, head, np) for head in heads])
+            model._prime(
+                [self._for(index, head, np) for head in heads],
+                empty,
+                started or self._lacks_start(model),
+            )
             for index, model in enumerate(self.models)
         ]
 

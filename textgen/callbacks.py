@@ -1,5 +1,6 @@
 """Callbacks for `fit`."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,10 +86,16 @@ class SampleText(keras.callbacks.Callback):
     def _print(self, when: str) -> None:
         for temperature in self.temperatures:
             texts = self._write(temperature, self.max_new_tokens)
-            print(f"--- temperature {temperature}, {when}")
-            print("\n".join(texts), flush=True)
+            _show("\n".join([f"--- temperature {temperature}, {when}", *texts]))
 
     def _write(self, temperature: float, max_new_tokens: int) -> list[str]:
         return self.model.generate(
             self.prompts, max_new_tokens, temperature, stop=self.stop, seed=self.seed
         )
+
+
+def _show(text: str) -> None:
+    """Prints a text; what the terminal's encoding lacks is escaped."""
+    # An error here would end a training of hours.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)

@@ -9,22 +9,29 @@ import contextlib
 import itertools
 import math
 import os
-import random
 import shlex
 import signal
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
+
+import numpy as np
 
 import textgen
 from textgen import catalogue, completion, corpus
 
 WINDOW = 40  # symbols, unless --sequence-length says otherwise
+LONG_LINE = 64  # symbols; a line up to this length is never cut by default
 # The smallest values that make sense for options of `train`.
 LEAST = {
+    "units": 1,
+    "sequence_length": 1,
+    "sequence_stride": 1,
     "epochs": 1,
+    "batch_size": 1,
+    "max_new_tokens": 0,
     "warmup_steps": 0,
     "weight_decay": 0,
     "gradient_accumulation_steps": 1,
@@ -56,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader has seen enough; nothing more may be written, not at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         return 0
     except (ValueError, OSError) as error:
         return _fail(arguments, str(error), 2)
@@ -165,8 +172,9 @@ def _add_train(commands: Any) -> None:
     add(
         "--sequence-length",
         type=int,
-        help="symbols of a window (default: 40); with --lines, where longer lines are "
-        "cut (default: nowhere)",
+        help="symbols of a window (default: 40); with --lines, the length at which "
+        "longer lines are cut (default: twice the length that 99 %% of the lines do "
+        "not exceed, and at least 64)",
     )
     add("--sequence-stride", type=int, default=3, help="from window to window")
     add("--epochs", type=int, default=10, help="passes over the text")
@@ -261,8 +269,14 @@ def _add_evaluate(commands: Any) -> None:
     add("corpus", metavar="CORPUS", help="text file, known name, or - for stdin")
     add("--encoding", default="utf-8", help="encoding of the file")
     add("--lowercase", action="store_true", help="lower-case the text")
-    add("--last", type=float, metavar="SHARE", help="only the last share of the text")
+    add(
+        "--last",
+        type=float,
+        metavar="SHARE",
+        help="only the share of the text that train --validation SHARE holds out",
+    )
     add("--lines", action="store_true", help="each line is a text of its own")
+    add("--seed", type=int, default=0, help="with --lines --last: the seed of train")
     add("--unknown", help="for unknown symbols: error, skip, or a stand-in")
 
 
@@ -339,6 +353,53 @@ def _add_convert(commands: Any) -> None:
     add("--level", choices=("character", "word"), default="character", help="symbols")
 
 
+class _LastingStream:
+    """A text stream that goes on, into nothing, when its reader has gone away.
+
+    Without it, `textgen train … | head` would end the training at the first line that
+    nobody reads, and lose what was learned.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes a text, or drops it."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            _discard(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flushes the stream."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            _discard(self._stream)
+
+
+@contextlib.contextmanager
+def _lasting_output() -> Iterator[None]:
+    """Lets a command finish its work when the reader of its output has gone away."""
+    out, errors = (
+        cast(TextIO, _LastingStream(stream)) for stream in (sys.stdout, sys.stderr)
+    )
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        yield
+
+
+def _discard(stream: TextIO) -> None:
+    """Sends what a stream still holds, and all that follows, to the null device."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+@_lasting_output()
 def _train(arguments: argparse.Namespace) -> None:
     output = _output(arguments)
     for name in ("learning_rate", "clip_value"):
@@ -346,14 +407,15 @@ def _train(arguments: argparse.Namespace) -> None:
             option = "--" + name.replace("_", "-")
             raise ValueError(f"{option} {getattr(arguments, name)} must be positive.")
     for name, least in LEAST.items():
-        value = getattr(arguments, name)
-        if value is not None and not least <= value < float("inf"):
-            option = "--" + name.replace("_", "-")
-            raise ValueError(f"{option} {value} must be at least {least}.")
+        values = getattr(arguments, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and not least <= value < float("inf"):
+                option = "--" + name.replace("_", "-")
+                raise ValueError(f"{option} {value} must be at least {least}.")
     if arguments.early_stopping and not arguments.validation:
         raise ValueError("--early-stopping needs a --validation above 0.")
-    if arguments.log and Path(arguments.log).exists() and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.log} exists; give --overwrite, or another.")
+    if arguments.log:
+        _check_new_file(arguments.log, arguments.overwrite)
     print(f"Reading {arguments.corpus}", flush=True)
     text = corpus.load_corpus(
         arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
@@ -365,17 +427,17 @@ def _train(arguments: argparse.Namespace) -> None:
     vocabulary = textgen.Vocabulary.from_text(
         text, arguments.level, size, unknown="error" if size is None else "\ufffd"
     )
-    if arguments.lines:
-        # Lists of names are sorted: their end is no fair sample, so lines are drawn.
-        lines = [line for line in text.split("\n") if line]
-        random.Random(arguments.seed).shuffle(lines)
-        parts = textgen.split(lines, arguments.validation)
-        ids = tuple(vocabulary.encode("\n".join(part)) for part in parts)
-    else:
-        # Ids are split and not the text, which could be cut within a word.
-        ids = textgen.split(vocabulary.encode(text), arguments.validation)
-    train = _dataset(ids[0], vocabulary, arguments)
-    validation = _dataset(ids[1], vocabulary, arguments, "validation")
+    train_ids, validation_ids = (
+        vocabulary.encode(part if isinstance(part, str) else "\n".join(part))
+        for part in _split(text, arguments.validation, vocabulary, arguments)
+    )
+    length = arguments.sequence_length
+    if length is None:
+        length = _line_limit(train_ids, vocabulary) if arguments.lines else WINDOW
+    train = _dataset(train_ids, vocabulary, arguments, length)
+    validation = None
+    if arguments.validation:
+        validation = _dataset(validation_ids, vocabulary, arguments, length, train)
     model = textgen.LanguageModel(
         vocabulary,
         cell=arguments.cell,
@@ -387,15 +449,16 @@ def _train(arguments: argparse.Namespace) -> None:
         layer_norm=arguments.layer_norm,
         tie_weights=arguments.tie_weights,
         return_sequences=arguments.many_to_many or arguments.lines,
-        sequence_length=arguments.sequence_length or WINDOW,
+        sequence_length=length,
         dtype=arguments.precision,
     )
     model.compile(
         _optimizer(keras, arguments, len(train)),
         jit_compile="auto" if arguments.jit is None else arguments.jit,
     )
-    prompt = arguments.prompt
-    if prompt is None:
+    if arguments.prompt is not None:
+        prompt = completion.unescape(arguments.prompt)
+    else:
         first_line = text[:10_000].lstrip().split("\n")[0]
         symbols = list(vocabulary.tokens(first_line))[:WINDOW]
         prompt = "" if arguments.lines else "".join(symbols)
@@ -515,49 +578,112 @@ def _output(arguments: argparse.Namespace) -> Path:
     output = Path(arguments.output)
     if output.suffix != ".keras":
         raise ValueError(f"The output {output} must end in .keras.")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {output.parent} to save into.")
-    if output.is_dir() or not os.access(output.parent, os.W_OK):
-        raise PermissionError(f"No file {output} can be written here.")
-    if output.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{output} exists; give --overwrite, or another name.")
+    _check_new_file(output, arguments.overwrite)
     return output
 
 
+def _check_new_file(path: str | Path, overwrite: bool | None = None) -> None:
+    """Checks that a file can be written, before any work is done for it.
+
+    Args:
+        path: str or path.
+        overwrite: bool or `None`. Whether `--overwrite` was given; `None` for a command
+            that has no such option.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.parent} to write into.")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"No file {path} can be written here.")
+    if path.exists() and not overwrite:
+        option = "" if overwrite is None else "--overwrite, or "
+        raise FileExistsError(f"{path} exists; give {option}another name.")
+
+
+def _split(
+    text: str, validation: float, vocabulary: Any, arguments: argparse.Namespace
+) -> tuple[Any, Any]:
+    """Cuts a text into what `train` learns from and what it holds out.
+
+    Returns:
+        Two str, or, with `--lines`, two lists of lines.
+    """
+    if arguments.lines:
+        return corpus.split_lines(text, validation, arguments.seed)
+    if vocabulary.level == "character":
+        return corpus.split(text, validation)
+    # A word is not cut in two.
+    ends = np.fromiter(map(len, vocabulary.tokens(text)), np.int64).cumsum()
+    train_ends, _ = corpus.split(ends, validation)
+    cut = int(train_ends[-1]) if len(train_ends) else 0
+    return text[:cut], text[cut:]
+
+
+def _line_limit(ids: Any, vocabulary: Any) -> int:
+    """The length in symbols at which lines are cut, unless an option says otherwise.
+
+    Each line takes as many steps as the longest, so one stray line of a megabyte would
+    make every batch a megabyte wide.
+    """
+    newlines = np.flatnonzero(ids == vocabulary.ids.get("\n", -1))
+    lengths = np.diff(newlines, prepend=-1, append=len(ids)) - 1
+    usual = np.percentile(lengths[lengths > 0], 99) if lengths.any() else 0
+    return max(LONG_LINE, math.ceil(2 * usual))
+
+
 def _dataset(
-    ids: Any, vocabulary: Any, arguments: argparse.Namespace, part: str = "training"
+    ids: Any,
+    vocabulary: Any,
+    arguments: argparse.Namespace,
+    length: int,
+    train: Any = None,
 ) -> Any:
-    if part == "validation" and not arguments.validation:
-        return None
-    length, seed = arguments.sequence_length or WINDOW, arguments.seed
+    """Makes the dataset to train on; given that, the one to validate on."""
+    rows, seed = arguments.batch_size, arguments.seed
     try:
         if arguments.lines:
-            if "\n" not in vocabulary:
-                raise ValueError("--lines needs a text of several lines.")
-            return textgen.LineDataset(
-                ids,
-                end_of_line=vocabulary.ids["\n"],
-                sequence_length=arguments.sequence_length,
-                batch_size=arguments.batch_size,
-                seed=seed,
-            )
+            return _lines(ids, vocabulary, length, rows, seed)
         if arguments.many_to_many:
-            rows = arguments.batch_size
-            if part == "validation":  # it may be short, and is still to make a batch
+            if train is not None:  # it may be short, and is still to make a batch
                 rows = max(1, min(rows, len(ids) // (2 * length)))
             return textgen.SequenceDataset(ids, length, rows, seed=seed)
         return textgen.WindowDataset(
-            ids, length, arguments.sequence_stride, arguments.batch_size, seed=seed
+            ids, length, arguments.sequence_stride, rows, seed=seed
         )
     except ValueError as error:
+        part = "training" if train is None else "validation"
         raise ValueError(f"The {part} part of the text: {error}") from error
+
+
+def _lines(ids: Any, vocabulary: Any, length: int, rows: int, seed: int) -> Any:
+    """Makes a dataset of lines, with a warning if some are cut."""
+    if "\n" not in vocabulary:
+        raise ValueError("--lines needs a text of several lines.")
+
+    def cut_at(steps: int | None) -> Any:
+        return textgen.LineDataset(
+            ids, vocabulary.ids["\n"], steps, batch_size=rows, seed=seed
+        )
+
+    dataset = cut_at(None)
+    if dataset.sequence_length <= length:
+        return dataset
+    dataset = cut_at(length)
+    if dataset.num_cut:
+        print(
+            f"textgen train: warning: {dataset.num_cut:,} of {dataset.num_examples:,} "
+            f"lines are longer than {length:,} symbols and are cut there "
+            "(--sequence-length sets another length)",
+            file=sys.stderr,
+        )
+    return dataset
 
 
 def _generate(arguments: argparse.Namespace) -> None:
     if arguments.count < 1:
         raise ValueError(f"--count {arguments.count} must be at least 1.")
-    if arguments.output and Path(arguments.output).exists():
-        raise FileExistsError(f"{arguments.output} exists; give another name.")
+    if arguments.output:
+        _check_new_file(arguments.output)
     known = None
     if arguments.novel:
         known = corpus.load_corpus(arguments.novel).split("\n")
@@ -618,11 +744,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     text: Any = corpus.load_corpus(
         arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
     )
-    if last is not None:
-        _, text = corpus.split(text, last)
+    model = _load(arguments)
+    if last is not None or arguments.lines:
+        parts = _split(text, last or 0.0, model.vocabulary, arguments)
+        text = parts[0] if last is None else parts[1]
     if arguments.lines:
-        text = [line + "\n" for line in text.split("\n") if line]
-    score = _load(arguments).score(text, unknown=arguments.unknown)
+        text = [line + "\n" for line in text]
+    score = model.score(text, unknown=arguments.unknown)
     lines = {
         "symbols": f"{score.count:,}",
         "nats": f"{score.nats:.4f} a symbol",

@@ -1,13 +1,12 @@
 """Ids to batches: each dataset holds one array of ids and slices batches out of it.
 
 All are `keras.utils.PyDataset`s that yield `(x, y)` of int32 and no sample weights.
-Their order is a function of `seed` and of the epoch alone, and is computed index by
-index, so that shuffling a billion windows takes no memory.
+Their order is a function of `seed` and of the epoch alone, whoever reads them, and is
+computed index by index, so that shuffling a billion windows takes no memory.
 
 Names of dimensions: N examples in a batch, T steps, V symbols of the vocabulary.
 """
 
-import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,38 +14,122 @@ from typing import Any
 import keras
 import numpy as np
 
+# Keras has no public name for the class of what it reads without reordering it.
+from keras.src.trainers.data_adapters import data_adapter_utils
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
 from textgen.vocabulary import NO_SYMBOL
 
 
-class Dataset(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset, DataAdapter):
+    """Base class: batches of ids that Keras reads in their order.
+
+    Keras shuffles the batches of a `PyDataset` in `fit` unless it is told not to, which
+    would tear apart what continues from batch to batch. It takes a `DataAdapter` as it
+    is, and a dataset is one for that reason.
+
+    Subclasses implement `__len__`, `__iter__`, which is one pass, and the properties.
+    """
+
+    # A property without a setter in `DataAdapter`.
+    batch_size: int | None = None
+
+    @property
+    def steps(self) -> int | None:
+        """Steps of the inputs, `None` where batches differ in them."""
+        raise NotImplementedError
+
+    @property
+    def target_steps(self) -> tuple:
+        """The shape of the targets after the batch axis."""
+        return (self.steps,)
+
+    @property
+    def largest_batch(self) -> int:
+        """Examples in the largest batch, at most."""
+        raise NotImplementedError
+
+    def get_numpy_iterator(self) -> Iterator:
+        """Called by Keras; returns an iterator over one pass."""
+        return iter(self)
+
+    def get_jax_iterator(self) -> Iterator:
+        """Called by Keras; returns an iterator over one pass."""
+        return iter(self)
+
+    def get_torch_dataloader(self) -> Any:
+        """Called by Keras; returns a loader of one pass."""
+        return data_adapter_utils.get_torch_dataloader(self)
+
+    def get_tf_dataset(self) -> Any:
+        """Called by Keras; returns a `tf.data.Dataset` of one pass."""
+        import tensorflow as tf
+
+        spec = (
+            tf.TensorSpec((None, self.steps), tf.int32),
+            tf.TensorSpec((None, *self.target_steps), tf.int32),
+        )
+        # The generator begins when the first batch is asked for, so that a pass that
+        # nobody reads is none.
+        return tf.data.Dataset.from_generator(
+            lambda: iter(self), output_signature=spec
+        ).prefetch(tf.data.AUTOTUNE)
+
+
+class Dataset(Batches):
     """Base class: batches in an order that depends on `seed` and `epoch` only.
 
-    Subclasses implement `__len__` and `__getitem__`, and read `self.epoch`.
+    An epoch is one pass over the batches: each iteration begins the next one, in `fit`
+    and in a loop of your own. Keras does not pass `class_weight` on to a dataset;
+    models of textgen apply it themselves.
+
+    Subclasses implement `__len__` and `batch`.
 
     Args:
         ids: integer array of shape `(symbols,)`, as `Vocabulary.encode` returns it; a
             memory map will do. It is not copied.
         batch_size: int. Examples in a batch.
         seed: int. Seed of the order.
-        **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of
-            `keras.utils.PyDataset`.
 
     Raises:
         ValueError: An argument is out of its range, or the ids are too few.
     """
 
-    def __init__(
-        self, ids: np.ndarray, batch_size: int, seed: int, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
+    # Whether an example begins with a start step, the id -1.
+    start_step = False
+
+    def __init__(self, ids: np.ndarray, batch_size: int, seed: int) -> None:
+        super().__init__()
         _check_integers(1, batch_size=batch_size)
         _check_integers(0, seed=seed)
         self.ids = _as_ids(ids)
-        self.batch_size = batch_size
+        self.batch_size: int = batch_size
         self.seed = seed
         self.epoch = 0
-        self._epoch_is_next = True
-        self._fixed = False
+        self._begun = False
+
+    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a batch.
+
+        Args:
+            index: int. The number of the batch in its epoch.
+            epoch: int, or `None` for the order of the text.
+
+        Returns:
+            `x` and `y`, as the dataset yields them.
+        """
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"Batch {index} is not one of {len(self)}.")
+        return self.batch(index, self.epoch)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        self.epoch, self._begun = self.next_epoch, True
+        epoch = self.epoch
+        for index in range(len(self)):
+            yield self.batch(index, epoch)
 
     @property
     def largest_batch(self) -> int:
@@ -58,41 +141,83 @@ class Dataset(keras.utils.PyDataset):
         """Whether each batch continues the one before, as a stateful model needs."""
         return False
 
-    def _check_index(self, index: int) -> None:
-        if not 0 <= index < len(self):
-            raise IndexError(f"Batch {index} is not one of {len(self)}.")
-
     def set_epoch(self, epoch: int) -> None:
-        """Makes `epoch` (counted from 0) the next one that Keras begins.
+        """Makes `epoch` (counted from 0) the next one that is read.
 
         Without this call, epochs count up from 0, through as many `fit`s as there
         are. `LanguageModel.fit` calls it, so that a resumed training goes on with the
         order that an uninterrupted one would have had.
         """
-        self.epoch = epoch
-        self._epoch_is_next = True
+        self.epoch, self._begun = epoch, False
 
     @property
     def next_epoch(self) -> int:
-        """The epoch that Keras begins next."""
-        return self.epoch if self._epoch_is_next else self.epoch + 1
+        """The epoch that is read next."""
+        return self.epoch + 1 if self._begun else self.epoch
 
-    @contextlib.contextmanager
-    def first_epoch(self) -> Iterator[None]:
-        """Reads the dataset in the order of epoch 0, without counting an epoch."""
-        before = self.epoch
-        self.epoch, self._fixed = 0, True
-        try:
-            yield
-        finally:
-            self.epoch, self._fixed = before, False
 
-    def on_epoch_begin(self) -> None:
-        """Called by Keras at the beginning of every epoch."""
-        if self._fixed:
-            return
-        self.epoch = self.next_epoch
-        self._epoch_is_next = False
+class View(Batches):
+    """A dataset in one order, whatever its epoch.
+
+    Args:
+        dataset: `Dataset`.
+        epoch: int, or `None` for the order of the text.
+    """
+
+    def __init__(self, dataset: Dataset, epoch: int | None) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return (self.dataset.batch(i, self.epoch) for i in range(len(self)))
+
+    @property
+    def steps(self) -> int | None:
+        """Steps of the inputs, `None` where batches differ in them."""
+        return self.dataset.steps
+
+    @property
+    def target_steps(self) -> tuple:
+        """The shape of the targets after the batch axis."""
+        return self.dataset.target_steps
+
+    @property
+    def largest_batch(self) -> int:
+        """Examples in the largest batch, at most."""
+        return self.dataset.largest_batch
+
+
+class Feed(View):
+    """A dataset cut into parts of so many batches, pass after pass.
+
+    What Keras calls an epoch then need not be a pass: an epoch of the dataset ends
+    where its pass ends.
+
+    Args:
+        dataset: `Dataset`.
+        num_batches: int. Batches of a part.
+
+    Attributes:
+        first: int. The number of the first batch of the next part, counted through all
+            passes from 0.
+    """
+
+    def __init__(self, dataset: Dataset, num_batches: int) -> None:
+        super().__init__(dataset, 0)
+        self.first = 0
+        self._length = num_batches
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for number in range(self.first, self.first + len(self)):
+            epoch, index = divmod(number, len(self.dataset))
+            yield self.dataset.batch(index, epoch)
 
 
 class WindowDataset(Dataset):
@@ -110,7 +235,6 @@ class WindowDataset(Dataset):
         batch_size: int. Windows in a batch. Defaults to `128`.
         shuffle: bool. Whether each epoch has an order of its own. Defaults to `True`.
         seed: int. Seed of the order. Defaults to `0`.
-        **kwargs: Arguments of `keras.utils.PyDataset`.
 
     Yields:
         `x`, int32 of shape `(N, sequence_length)`, and `y`, int32 of shape `(N,)`.
@@ -135,9 +259,8 @@ class WindowDataset(Dataset):
         batch_size: int = 128,
         shuffle: bool = True,
         seed: int = 0,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(ids, batch_size, seed, **kwargs)
+        super().__init__(ids, batch_size, seed)
         self.num_examples = _count_windows(
             len(self.ids), sequence_length, sequence_stride
         )
@@ -148,13 +271,23 @@ class WindowDataset(Dataset):
     def __len__(self) -> int:
         return math.ceil(self.num_examples / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        self._check_index(index)
+    @property
+    def steps(self) -> int:
+        """Steps of a window."""
+        return self.sequence_length
+
+    @property
+    def target_steps(self) -> tuple:
+        """The shape of the targets after the batch axis: one for a window."""
+        return ()
+
+    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a batch; `epoch` is `None` for the order of the text."""
         first = index * self.batch_size
         last = min(first + self.batch_size, self.num_examples)
         examples = np.arange(first, last)
-        if self.shuffle:
-            examples = permute(examples, self.num_examples, (self.seed, self.epoch))
+        if self.shuffle and epoch is not None:
+            examples = permute(examples, self.num_examples, (self.seed, epoch))
         starts = examples * self.sequence_stride
         windows = np.asarray(
             self.ids[starts[:, np.newaxis] + np.arange(self.sequence_length + 1)],
@@ -182,7 +315,6 @@ class SequenceDataset(Dataset):
             from the first `sequence_length` symbols, or always at 0. Defaults to
             `True`.
         seed: int. Seed of the order and the offsets. Defaults to `0`.
-        **kwargs: Arguments of `keras.utils.PyDataset`.
 
     Yields:
         `x` and `y`, both int32 of shape `(batch_size, sequence_length)`.
@@ -200,9 +332,8 @@ class SequenceDataset(Dataset):
         sampling: str = "random",
         random_offset: bool = True,
         seed: int = 0,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(ids, batch_size, seed, **kwargs)
+        super().__init__(ids, batch_size, seed)
         _check_integers(1, sequence_length=sequence_length)
         if sampling not in ("random", "consecutive"):
             raise ValueError(
@@ -238,20 +369,25 @@ class SequenceDataset(Dataset):
         """Whether each batch continues the one before."""
         return self.sampling == "consecutive"
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        self._check_index(index)
-        key = (self.seed, self.epoch)
+    @property
+    def steps(self) -> int:
+        """Steps of a sequence."""
+        return self.sequence_length
+
+    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a batch; `epoch` is `None` for the order of the text."""
         if self.sampling == "random":
             first = index * self.batch_size
-            examples = permute(
-                np.arange(first, first + self.batch_size), self.num_examples, key
-            )
+            examples = np.arange(first, first + self.batch_size)
+            if epoch is not None:
+                examples = permute(examples, self.num_examples, (self.seed, epoch))
             starts = examples * self.sequence_length
         else:
             strands = np.arange(self.batch_size) * self._strand
             starts = strands + index * self.sequence_length
-        if self.random_offset:
-            starts = starts + np.random.default_rng(key).integers(self.sequence_length)
+        if self.random_offset and epoch is not None:
+            generator = np.random.default_rng((self.seed, epoch))
+            starts = starts + generator.integers(self.sequence_length)
         sequences = np.asarray(
             self.ids[starts[:, np.newaxis] + np.arange(self.sequence_length + 1)],
             np.int32,
@@ -277,12 +413,17 @@ class LineDataset(Dataset):
             a longer line is left out. `None` makes room for the longest line. Defaults
             to `None`.
         batch_size: int. Lines in a batch. Defaults to `32`.
-        shuffle: bool. Whether each epoch has an order of its own. Defaults to `True`.
+        shuffle: bool. Whether each epoch has an order of its own. With `False`, lines
+            come in the order of the text. Defaults to `True`.
         stateful: bool. Whether only lines of equal length share a batch, without
             padding, so that a carried state is the one at the end of the line. Batches
-            then differ in their steps. Defaults to `False`.
+            then differ in their steps. Without shuffling, a batch comes where its first
+            line stands in the text, so that with `batch_size=1` the order is that of
+            the text. Defaults to `False`.
         seed: int. Seed of the order. Defaults to `0`.
-        **kwargs: Arguments of `keras.utils.PyDataset`.
+
+    Attributes:
+        num_cut: int. Lines that are longer than `sequence_length` and were cut there.
 
     Yields:
         `x` and `y`, both int32 of shape `(N, T)`, where T is `sequence_length`, or one
@@ -294,6 +435,8 @@ class LineDataset(Dataset):
         ValueError: There is no line, or `end_of_line` is not an id.
     """
 
+    start_step = True
+
     def __init__(
         self,
         ids: np.ndarray,
@@ -303,9 +446,8 @@ class LineDataset(Dataset):
         shuffle: bool = True,
         stateful: bool = False,
         seed: int = 0,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(ids, batch_size, seed, **kwargs)
+        super().__init__(ids, batch_size, seed)
         _check_integers(0, end_of_line=end_of_line)
         ends = np.append(np.flatnonzero(self.ids == end_of_line), len(self.ids))
         starts = np.append(0, ends[:-1] + 1)
@@ -315,9 +457,11 @@ class LineDataset(Dataset):
                 f"There is no line in these {len(self.ids)} ids: every one is empty."
             )
         self._starts, self._ends = starts[kept], ends[kept]
+        lengths = self._ends - self._starts
         if sequence_length is None:
-            sequence_length = int((self._ends - self._starts).max()) + 1
+            sequence_length = int(lengths.max()) + 1
         _check_integers(1, sequence_length=sequence_length)
+        self.num_cut = int(np.sum(lengths > sequence_length))
         self.sequence_length = sequence_length
         self.num_examples = len(self._starts)
         self.end_of_line = end_of_line
@@ -330,17 +474,22 @@ class LineDataset(Dataset):
             return len(self._batches)
         return math.ceil(self.num_examples / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        self._check_index(index)
-        key = (self.seed, self.epoch)
+    @property
+    def steps(self) -> int | None:
+        """Steps of a line; `None` where they differ from batch to batch."""
+        return None if self.stateful else self.sequence_length
+
+    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a batch; `epoch` is `None` for the order of the text."""
+        key = (self.seed, epoch) if self.shuffle and epoch is not None else None
         if self._batches is None:
             first = index * self.batch_size
             last = min(first + self.batch_size, self.num_examples)
             lines = np.arange(first, last)
-            if self.shuffle:
+            if key is not None:
                 lines = permute(lines, self.num_examples, key)
         else:
-            if self.shuffle:
+            if key is not None:
                 [index] = permute(np.array([index]), len(self._batches), key)
             lines = self._batches[index]
         starts, ends = self._starts[lines], self._ends[lines]
@@ -375,32 +524,12 @@ class LineDataset(Dataset):
         lengths = self._ends - self._starts
         by_length = np.argsort(lengths, kind="stable")
         changes = np.flatnonzero(np.diff(lengths[by_length])) + 1
-        return [
+        batches = [
             group[at : at + self.batch_size]
             for group in np.split(by_length, changes)
             for at in range(0, len(group), self.batch_size)
         ]
-
-
-def as_keras_input(dataset: Any) -> Any:
-    """Returns what Keras can be given in place of a dataset, itself as a rule.
-
-    With TensorFlow, Keras takes the shapes of a `PyDataset`'s first two batches for
-    those of all. Where the steps differ from batch to batch, only a `tf.data.Dataset`
-    can say so; such a dataset's `on_epoch_begin` is for the caller to call.
-    """
-    varying = isinstance(dataset, LineDataset) and dataset.stateful
-    if not varying or keras.backend.backend() != "tensorflow":
-        return dataset
-    import tensorflow as tf
-
-    batches = tf.data.Dataset.from_generator(
-        lambda: (dataset[index] for index in range(len(dataset))),
-        output_signature=(tf.TensorSpec((None, None), tf.int32),) * 2,
-    )
-    return batches.apply(
-        tf.data.experimental.assert_cardinality(len(dataset))
-    ).prefetch(tf.data.AUTOTUNE)
+        return sorted(batches, key=lambda lines: lines[0])
 
 
 def vectorize(

@@ -143,8 +143,9 @@ class _TimeBatched(keras.layers.RNN):
         training: bool = False,
     ) -> Any:
         """Returns what Keras's layer returns."""
-        if _are_ids(sequences) and (self.dropout or self.path(mask)[0] == "keras"):
-            size = self.cell.kernel.shape[0]
+        size = self.cell.kernel.shape[0]
+        ids = _are_ids(sequences, size)
+        if ids and (self.dropout or self.path(mask)[0] == "keras"):
             sequences = ops.one_hot(sequences[:, :, 0], size, dtype=self.compute_dtype)
         return super().call(
             sequences, initial_state=initial_state, mask=mask, training=training
@@ -170,7 +171,7 @@ class _TimeBatched(keras.layers.RNN):
     ) -> tuple:
         if self.path(mask)[0] == "keras":
             return super().inner_loop(sequences, initial_state, mask, training)
-        ids = _are_ids(sequences)
+        ids = _are_ids(sequences, self.cell.kernel.shape[0])
         if training and self.dropout:
             dropped = self.cell.get_dropout_mask(sequences[:, 0, :])
             sequences = sequences * ops.expand_dims(dropped, 1)
@@ -222,8 +223,8 @@ class SimpleRNN(_TimeBatched, keras.layers.SimpleRNN):
     that each batch leaves out in training (Merity et al., "Regularizing and Optimizing
     LSTM Language Models", ICLR 2018).
 
-    Input: float sequences `(N, T, D)`, or integer ids `(N, T, 1)`, which stand for
-    one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
+    Input: sequences `(N, T, D)`, or, for D above 1, integer ids `(N, T, 1)`. Ids stand
+    for one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
     Output: `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
     """
 
@@ -239,8 +240,8 @@ class GRU(_TimeBatched, keras.layers.GRU):
     that each batch leaves out in training (Merity et al., "Regularizing and Optimizing
     LSTM Language Models", ICLR 2018).
 
-    Input: float sequences `(N, T, D)`, or integer ids `(N, T, 1)`, which stand for
-    one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
+    Input: sequences `(N, T, D)`, or, for D above 1, integer ids `(N, T, 1)`. Ids stand
+    for one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
     Output: `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
     """
 
@@ -256,17 +257,21 @@ class LSTM(_TimeBatched, keras.layers.LSTM):
     that each batch leaves out in training (Merity et al., "Regularizing and Optimizing
     LSTM Language Models", ICLR 2018).
 
-    Input: float sequences `(N, T, D)`, or integer ids `(N, T, 1)`, which stand for
-    one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
+    Input: sequences `(N, T, D)`, or, for D above 1, integer ids `(N, T, 1)`. Ids stand
+    for one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
     Output: `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
     """
 
     _recurrence = recurrence.LSTM
 
 
-def _are_ids(sequences: Any) -> bool:
-    """Whether a sequence is of ids, `(N, T, 1)`, and not of one-hot or other rows."""
-    return keras.backend.is_int_dtype(sequences.dtype) and sequences.shape[-1] == 1
+def _are_ids(sequences: Any, size: int) -> bool:
+    """Whether sequences are ids, `(N, T, 1)`, for a layer that was built for rows.
+
+    For a layer that was built for rows of one number, integers are that number.
+    """
+    is_integer = keras.backend.is_int_dtype(sequences.dtype)
+    return is_integer and sequences.shape[-1] == 1 and size > 1
 
 
 def lookup(ids: Any, kernel: Any) -> Any:
@@ -299,6 +304,16 @@ def lookup(ids: Any, kernel: Any) -> Any:
         return found, gradient
 
     return rows(kernel)
+
+
+def available_cores() -> int:
+    """The number of processor cores that this process may use.
+
+    A scheduler or `taskset` can allow fewer than the machine has.
+    """
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def accelerator() -> str | None:
@@ -339,7 +354,7 @@ def _parts(tensors: list, spare: bool) -> list[list]:
     import tensorflow as tf
 
     cores = tf.config.threading.get_inter_op_parallelism_threads()
-    cores = min(cores or os.cpu_count() or 1, _PARTS)
+    cores = min(cores or available_cores(), _PARTS)
     rows = tensors[0].shape[0]
     if rows is not None:
         most = _number_of_parts(rows, cores) if spare else cores
@@ -380,41 +395,49 @@ class CarriedStates(keras.layers.Layer):
         super().__init__(**kwargs)
         self.sizes = sizes
         self.built = True  # it has no call, and makes its weights on demand
-        self._sets: dict[str, list] = {}
+
+    def states(self, purpose: str) -> list:
+        """The variables of a purpose; none before `prepare`."""
+        names = self._names(purpose)
+        return [getattr(self, name) for name in names if hasattr(self, name)]
+
+    def _names(self, purpose: str) -> list[str]:
+        return [f"{purpose}_state_{index}" for index in range(len(self.sizes))]
 
     def prepare(self, purpose: str, batch_size: int) -> bool:
         """Makes the states of a purpose, zero; returns whether they are new.
 
         Existing ones that are large enough are only reset.
         """
-        states = self._sets.get(purpose)
-        if states is not None and states[0].shape[0] >= batch_size:
+        states = self.states(purpose)
+        if states and states[0].shape[0] >= batch_size:
             self.reset(purpose)
             return False
-        self._sets[purpose] = [
-            self.add_weight(
+        for name, size in zip(self._names(purpose), self.sizes, strict=True):
+            if states:
+                delattr(self, name)  # or the layer would keep the smaller one too
+            state = self.add_weight(
                 shape=(batch_size, size),
                 initializer="zeros",
                 trainable=False,
-                name=f"{purpose}_state_{index}",
+                name=name,
             )
-            for index, size in enumerate(self.sizes)
-        ]
+            setattr(self, name, state)
         return True
 
     def reset(self, purpose: str) -> None:
         """Sets the states of a purpose to zero."""
-        for state in self._sets.get(purpose, ()):
+        for state in self.states(purpose):
             state.assign(ops.zeros(state.shape, state.dtype))
 
     def read(self, purpose: str, batch_size: Any) -> list:
         """Returns the states of the first `batch_size` rows."""
         # Copies, since PyTorch writes into a variable in place.
-        return [ops.copy(state[:batch_size]) for state in self._sets[purpose]]
+        return [ops.copy(state[:batch_size]) for state in self.states(purpose)]
 
     def write(self, purpose: str, values: list) -> None:
         """Keeps new states; a batch with fewer rows leaves the other rows alone."""
-        for state, value in zip(self._sets[purpose], values, strict=True):
+        for state, value in zip(self.states(purpose), values, strict=True):
             value = ops.cast(value, state.dtype)
             if value.shape[0] != state.shape[0]:
                 rest = state[ops.shape(value)[0] :]
@@ -423,13 +446,13 @@ class CarriedStates(keras.layers.Layer):
 
     def save_own_variables(self, store: Any) -> None:
         """Saves the training states."""
-        for index, state in enumerate(self._sets.get("training", ())):
+        for index, state in enumerate(self.states("training")):
             store[str(index)] = ops.convert_to_numpy(state)
 
     def load_own_variables(self, store: Any) -> None:
         """Loads the training states."""
         saved = set(store.keys())
-        for index, state in enumerate(self._sets.get("training", ())):
+        for index, state in enumerate(self.states("training")):
             # Weights of a model of another batch size have no states for this one.
             if str(index) in saved and store[str(index)].shape == state.shape:
                 state.assign(store[str(index)])

@@ -1,14 +1,16 @@
 """The cross-entropy of a language model, as a loss, and what is derived from it.
 
-Targets are ids of shape `(N,)` or `(N, T)`, or one-hot of shape `(N, V)` or
-`(N, T, V)`; predictions are logits, `(N, V)` or `(N, T, V)`. The target id -1, or a
-one-hot row of zeros, is left out everywhere.
+Targets are ids of shape `(N,)` or `(N, T)`, or rows of shape `(N, V)` or `(N, T, V)`:
+one-hot, or distributions over the symbols as floats. Predictions are logits or
+probabilities, `(N, V)` or `(N, T, V)`. The target id -1, or a row of zeros, is left out
+everywhere.
 """
 
 import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from textgen.vocabulary import NO_SYMBOL
@@ -16,76 +18,141 @@ from textgen.vocabulary import NO_SYMBOL
 
 @keras.saving.register_keras_serializable(package="textgen")
 class CrossEntropy(keras.losses.Loss):
-    """Cross-entropy from logits in nats, for targets as ids or one-hot.
+    """Cross-entropy in nats, for targets as ids or distributions.
 
     What the targets are is seen from their rank. This is the loss that
-    `LanguageModel.compile` picks.
+    `LanguageModel.compile` picks. Its value is the weighted mean over the targets of a
+    batch: the sum of weight times nats, divided by the sum of the weights.
 
     Args:
         reduction: As in `keras.losses.Loss`; `"sum"` adds up the nats of a batch.
-            Defaults to `"sum_over_batch_size"`, the mean over all targets but those
-            left out.
+            Defaults to `"mean_with_sample_weight"`, the mean over all targets but those
+            left out; `"sum_over_batch_size"` means the same here.
         name: str. Defaults to `"cross_entropy"`.
         dtype: Dtype of the computation, at least float32. Defaults to
             `keras.config.floatx()`.
+        from_logits: bool or `None`. Whether predictions are logits or probabilities.
+            `None` means what the model returns with which the loss is compiled, and
+            logits otherwise. Defaults to `None`.
 
     Raises:
-        ValueError: The shape of the targets does not fit that of the logits.
+        ValueError: The shape of the targets or of the weights does not fit that of the
+            predictions.
     """
 
     def __init__(
         self,
-        reduction: str = "sum_over_batch_size",
+        reduction: str = "mean_with_sample_weight",
         name: str = "cross_entropy",
         dtype: Any = None,
+        from_logits: bool | None = None,
     ) -> None:
         # The base class casts the targets too, and half precision rounds ids.
         dtype = keras.backend.result_type(dtype or keras.config.floatx(), "float32")
+        if reduction == "sum_over_batch_size":
+            reduction = "mean_with_sample_weight"
         super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.from_logits = from_logits
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Returns the loss of a batch.
+
+        Args:
+            y_true: Targets, see the module.
+            y_pred: Predictions, see the module.
+            sample_weight: `None`, or weights of examples, `(N,)` or `(N, 1)`, or of
+                targets, `(N, T)`.
+        """
+        y_true = targets_of(y_true, y_pred)
+        weights = target_weights(y_true, y_pred, sample_weight, self.dtype)
+        return super().__call__(y_true, y_pred, sample_weight=weights)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns nats, of the shape of the ids; 0 where there is no target."""
-        # Keras attaches the mask of ignored targets to the result; the reduction of
-        # the base class reads it there.
-        return keras.losses.sparse_categorical_crossentropy(
-            target_ids(y_true, y_pred), y_pred, from_logits=True, ignore_class=NO_SYMBOL
-        )
+        return cross_entropies(y_true, y_pred, self.from_logits)
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""
-        return {**super().get_config(), "dtype": self.dtype}
+        return {
+            **super().get_config(),
+            "dtype": self.dtype,
+            "from_logits": self.from_logits,
+        }
 
 
-class _MeanOverTargets(keras.metrics.Metric):
-    """Base class: the mean of something over all targets of all batches."""
+class WeightedMean(keras.metrics.Metric):
+    """A mean of many values, as exact after a billion of them as after one.
+
+    Each of the two sums is kept as the unrounded sum of two numbers (Knuth, "The Art of
+    Computer Programming" 2, section 4.2.2), since float32 alone has 24 bits: it can no
+    longer add 1 to 16,777,216. Nothing of it is saved with a model.
+    """
 
     def __init__(self, name: str, dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.total = self.add_variable((), "zeros", dtype=self.dtype, name="total")
-        self.count = self.add_variable((), "zeros", dtype=self.dtype, name="count")
+        for part in ("total", "count"):
+            for digits in ("high", "low"):
+                name = f"{part}_{digits}"
+                setattr(
+                    self,
+                    name,
+                    self.add_variable((), "zeros", dtype=self.dtype, name=name),
+                )
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch; weights are for one target or one example each."""
-        y_pred = ops.cast(y_pred, self.dtype)
-        ids = target_ids(y_true, y_pred)
-        weights = ops.cast(ids != NO_SYMBOL, self.dtype)
-        if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, self.dtype)
-            # As many axes as the targets have: (N, 1) for (N,), or (N,) for (N, T).
-            shape = (*ops.shape(sample_weight), 1)[: len(weights.shape)]
-            weights *= ops.reshape(sample_weight, shape)
-        self.total.assign_add(ops.sum(self._values(ids, y_pred) * weights))
-        self.count.assign_add(ops.sum(weights))
+    def update_state(self, value: Any, weight: Any) -> None:
+        """Adds a mean of a batch, and the weight that it has; both are scalars."""
+        weight = ops.cast(weight, self.dtype)
+        self.add(ops.cast(value, self.dtype) * weight, weight)
 
-    def _values(self, ids: Any, y_pred: Any) -> Any:
-        """What the mean is of, of the shape of the ids: nats here."""
-        return keras.losses.sparse_categorical_crossentropy(
-            ids, y_pred, from_logits=True, ignore_class=NO_SYMBOL
-        )
+    def add(self, total: Any, count: Any) -> None:
+        """Adds a sum of values, and that of their weights; both are scalars."""
+        for part, added in (("total", total), ("count", count)):
+            high, low = getattr(self, f"{part}_high"), getattr(self, f"{part}_low")
+            before = ops.convert_to_tensor(high)
+            after = before + added
+            of_added = after - before
+            lost = (before - (after - of_added)) + (added - of_added)
+            low.assign_add(lost)
+            high.assign(after)
 
     def result(self) -> Any:
-        """Returns the mean over the batches so far."""
-        return ops.divide_no_nan(self.total, self.count)
+        """Returns the mean so far; 0 without any weight."""
+        return ops.divide_no_nan(
+            self.total_high + self.total_low, self.count_high + self.count_low
+        )
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves nothing."""
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads nothing."""
+
+
+class _MeanOverTargets(WeightedMean):
+    """Base class: the mean of something over all targets of all batches."""
+
+    def __init__(
+        self, name: str, dtype: Any = None, from_logits: bool | None = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.from_logits = from_logits
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch; weights are of targets or of examples."""
+        mask = keras_mask(y_pred)
+        y_pred = ops.cast(y_pred, self.dtype)
+        y_true = targets_of(y_true, y_pred)
+        weights = target_weights(y_true, y_pred, sample_weight, self.dtype, mask)
+        values = ops.cast(self._values(y_true, y_pred), self.dtype)
+        self.add(ops.sum(values * weights), ops.sum(weights))
+
+    def _values(self, y_true: Any, y_pred: Any) -> Any:
+        """What the mean is of, of the shape of the ids: nats here."""
+        return cross_entropies(y_true, y_pred, self.from_logits)
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "from_logits": self.from_logits}
 
 
 @keras.saving.register_keras_serializable(package="textgen")
@@ -95,14 +162,21 @@ class Accuracy(_MeanOverTargets):
     Args:
         name: str. Defaults to `"accuracy"`.
         dtype: Dtype of the computation. Defaults to `keras.config.floatx()`.
+        from_logits: bool or `None`. As for `CrossEntropy`.
     """
 
-    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype)
+    def __init__(
+        self,
+        name: str = "accuracy",
+        dtype: Any = None,
+        from_logits: bool | None = None,
+    ) -> None:
+        super().__init__(name, dtype, from_logits)
 
-    def _values(self, ids: Any, y_pred: Any) -> Any:
-        best = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
-        return ops.cast(best == ids, self.dtype)
+    def _values(self, y_true: Any, y_pred: Any) -> Any:
+        if len(y_true.shape) == len(y_pred.shape):
+            y_true = ops.argmax(y_true, axis=-1)
+        return ops.argmax(y_pred, axis=-1) == ops.cast(y_true, "int32")
 
 
 @keras.saving.register_keras_serializable(package="textgen")
@@ -112,10 +186,16 @@ class MeanCrossEntropy(_MeanOverTargets):
     Args:
         name: str. Defaults to `"cross_entropy"`.
         dtype: Dtype of the computation. Defaults to `keras.config.floatx()`.
+        from_logits: bool or `None`. As for `CrossEntropy`.
     """
 
-    def __init__(self, name: str = "cross_entropy", dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype)
+    def __init__(
+        self,
+        name: str = "cross_entropy",
+        dtype: Any = None,
+        from_logits: bool | None = None,
+    ) -> None:
+        super().__init__(name, dtype, from_logits)
 
 
 @keras.saving.register_keras_serializable(package="textgen")
@@ -125,10 +205,16 @@ class Perplexity(_MeanOverTargets):
     Args:
         name: str. Defaults to `"perplexity"`.
         dtype: Dtype of the computation. Defaults to `keras.config.floatx()`.
+        from_logits: bool or `None`. As for `CrossEntropy`.
     """
 
-    def __init__(self, name: str = "perplexity", dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype)
+    def __init__(
+        self,
+        name: str = "perplexity",
+        dtype: Any = None,
+        from_logits: bool | None = None,
+    ) -> None:
+        super().__init__(name, dtype, from_logits)
 
     def result(self) -> Any:
         """Returns the perplexity over the batches so far."""
@@ -144,24 +230,142 @@ class BitsPerCharacter(_MeanOverTargets):
     Args:
         name: str. Defaults to `"bits_per_character"`.
         dtype: Dtype of the computation. Defaults to `keras.config.floatx()`.
+        from_logits: bool or `None`. As for `CrossEntropy`.
     """
 
-    def __init__(self, name: str = "bits_per_character", dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype)
+    def __init__(
+        self,
+        name: str = "bits_per_character",
+        dtype: Any = None,
+        from_logits: bool | None = None,
+    ) -> None:
+        super().__init__(name, dtype, from_logits)
 
     def result(self) -> Any:
         """Returns the bits a character over the batches so far."""
         return super().result() / math.log(2)
 
 
-def target_ids(y_true: Any, y_pred: Any) -> Any:
-    """Targets as int32 ids of shape `y_pred.shape[:-1]`, whatever they came as."""
+def cross_entropies(y_true: Any, y_pred: Any, from_logits: bool | None) -> Any:
+    """Returns the nats of each target.
+
+    Args:
+        y_true: What `targets_of` returned, of any dtype.
+        y_pred: float tensor of shape `(…, V)`.
+        from_logits: bool or `None`. See `CrossEntropy`.
+
+    Returns:
+        Tensor of the shape of `y_pred` without its last axis; 0 where there is no
+        target.
+    """
+    if from_logits is False:
+        y_pred = log_of(y_pred)
+    if len(y_true.shape) == len(y_pred.shape):
+        y_true = ops.cast(y_true, y_pred.dtype)
+        return -ops.sum(y_true * ops.log_softmax(y_pred, axis=-1), axis=-1)
+    ids = ops.cast(y_true, "int32")
+    nats = ops.sparse_categorical_crossentropy(
+        ops.maximum(ids, 0), y_pred, from_logits=True
+    )
+    return ops.where(ids == NO_SYMBOL, 0, nats)
+
+
+def log_of(probabilities: Any) -> Any:
+    """The logarithms of probabilities, in at least single precision.
+
+    A probability that was rounded to 0 stays a possible one, and its logarithm finite.
+    """
+    dtype = keras.backend.result_type(probabilities.dtype, "float32")
+    least = float(np.finfo(dtype).tiny)
+    return ops.log(ops.maximum(ops.cast(probabilities, dtype), least))
+
+
+def target_weights(
+    y_true: Any, y_pred: Any, sample_weight: Any, dtype: Any, mask: Any = None
+) -> Any:
+    """Returns the weight of each target: 0 where there is none.
+
+    Args:
+        y_true: What `targets_of` returned.
+        y_pred: Predictions, `(…, V)`.
+        sample_weight: `None`, weights of examples, `(N,)` or `(N, 1)`, or of targets,
+            `(N, T)`.
+        dtype: Dtype of the result.
+        mask: bool tensor or `None`. The mask of the predictions, as Keras's layers
+            make it; by default the one that `y_pred` carries.
+
+    Returns:
+        Tensor of the shape of `y_pred` without its last axis.
+
+    Raises:
+        ValueError: The weights are of another shape.
+    """
+    if len(y_true.shape) == len(y_pred.shape):
+        known = ops.any(ops.cast(y_true, "bool"), axis=-1)
+    else:
+        known = y_true != NO_SYMBOL
+    weights = ops.cast(known, dtype)
+    mask = keras_mask(y_pred) if mask is None else mask
+    if mask is not None and len(mask.shape) == len(weights.shape):
+        weights = weights * ops.cast(mask, dtype)
+    if sample_weight is None:
+        return weights
+    return weights * weights_like(ops.cast(sample_weight, dtype), weights)
+
+
+def weights_like(sample_weight: Any, targets: Any) -> Any:
+    """Returns weights in a shape that can be multiplied with that of the targets.
+
+    Args:
+        sample_weight: Tensor of weights of examples, `(N,)` or `(N, 1)`, of targets,
+            `(N, T)`, or one weight for all, `()`.
+        targets: Tensor of shape `(N,)` or `(N, T)`.
+
+    Raises:
+        ValueError: The weights are of another shape.
+    """
+    shape, wanted = tuple(sample_weight.shape), tuple(targets.shape)
+    if not shape:
+        return sample_weight
+    if len(shape) == len(wanted) + 1 and shape[-1] == 1:  # (N, 1) for (N,)
+        sample_weight, shape = ops.squeeze(sample_weight, -1), shape[:-1]
+    if len(shape) == 1 and len(wanted) == 2:  # (N,) for (N, T)
+        sample_weight, shape = ops.expand_dims(sample_weight, -1), (*shape, 1)
+    if len(shape) != len(wanted) or any(
+        a not in (1, b) for a, b in zip(shape, wanted, strict=True) if a and b
+    ):
+        raise ValueError(
+            f"Weights of shape {shape} do not fit targets of shape {wanted}: give one "
+            "for each example, (batch,), or one for each target."
+        )
+    return sample_weight
+
+
+def keras_mask(y_pred: Any) -> Any:
+    """The mask that Keras's layers attached to their output, or `None`."""
+    return getattr(y_pred, "_keras_mask", None)
+
+
+def targets_of(y_true: Any, y_pred: Any) -> Any:
+    """Returns targets in one of two forms, whatever they came as.
+
+    Args:
+        y_true: Ids, `(…)` or `(…, 1)`, or one-hot rows or distributions, `(…, V)`.
+        y_pred: Predictions, `(…, V)`.
+
+    Returns:
+        int32 ids of shape `(…)`, -1 for no target; or, for floats of shape `(…, V)`,
+        these.
+
+    Raises:
+        ValueError: The shapes do not fit.
+    """
     y_true = ops.convert_to_tensor(y_true)
     shape, wanted = tuple(y_true.shape), tuple(y_pred.shape)
-    one_hot = len(shape) == len(wanted) and shape[-1] == wanted[-1] != 1
+    rows = len(shape) == len(wanted) and shape[-1] == wanted[-1] != 1
     if len(shape) == len(wanted) and shape[-1] == 1:
         y_true, shape = ops.squeeze(y_true, -1), shape[:-1]
-    leading = shape[:-1] if one_hot else shape
+    leading = shape[:-1] if rows else shape
     # A size of None is known only when the batch is there.
     if len(leading) != len(wanted) - 1 or any(
         a != b for a, b in zip(leading, wanted[:-1], strict=True) if a and b
@@ -173,7 +377,32 @@ def target_ids(y_true: Any, y_pred: Any) -> Any:
             "many-to-many model (return_sequences=True) wants the ids (batch, steps) "
             "of SequenceDataset and LineDataset."
         )
-    if not one_hot:
+    if not rows:
         return ops.cast(y_true, "int32")
+    if keras.backend.is_float_dtype(y_true.dtype):
+        return y_true
     ids = ops.cast(ops.argmax(y_true, axis=-1), "int32")
     return ops.where(ops.any(ops.cast(y_true, "bool"), axis=-1), ids, NO_SYMBOL)
+
+
+def class_weights(weights: Any, y_true: Any, rank: int) -> Any:
+    """Returns the weight of each target by its symbol.
+
+    Args:
+        weights: float tensor of shape `(V,)`.
+        y_true: Targets: ids, one-hot rows, or distributions, of which the most probable
+            symbol counts.
+        rank: int. The number of axes that targets have as ids.
+
+    Returns:
+        Tensor of the shape of the ids; 1 where there is no target.
+    """
+    y_true = ops.convert_to_tensor(y_true)
+    if len(y_true.shape) > rank:
+        if y_true.shape[-1] == 1:
+            y_true = ops.squeeze(y_true, -1)
+        else:
+            y_true = ops.argmax(y_true, axis=-1)
+    ids = ops.cast(y_true, "int32")
+    found = ops.take(weights, ops.maximum(ids, 0), axis=0)
+    return ops.where(ids < 0, 1, found)

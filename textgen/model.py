@@ -5,19 +5,17 @@ units of a layer.
 """
 
 import contextlib
-import inspect
 import operator
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from textgen import adapter, catalogue, metrics
-from textgen.datasets import Dataset, as_keras_input
+from textgen import adapter, catalogue
 from textgen.layers import (
     GRU,
     LSTM,
@@ -25,10 +23,10 @@ from textgen.layers import (
     Embedding,
     OneHot,
     SimpleRNN,
-    accelerator,
     is_one_hot,
 )
 from textgen.saving import OneFile
+from textgen.training import Trainer, batch_shape, freeze, frozen
 from textgen.vocabulary import Vocabulary
 from textgen.writing import Writer, windows_of
 
@@ -38,23 +36,12 @@ CELLS = {
     "lstm": LSTM,
 }
 
-# Names by which users of Keras ask for the one loss of a language model.
-_CROSS_ENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
-
-# Names of metrics that textgen has for logits, and for targets as ids or one-hot.
-_METRICS = {
-    **dict.fromkeys(
-        (*_CROSS_ENTROPIES, "crossentropy", "ce"), metrics.MeanCrossEntropy
-    ),
-    **dict.fromkeys(
-        ("accuracy", "acc", "categorical_accuracy", "sparse_categorical_accuracy"),
-        metrics.Accuracy,
-    ),
-}
+# Rows of the states of an evaluation whose batch size is not known before.
+_EVALUATION_ROWS = 1024
 
 
 @keras.saving.register_keras_serializable(package="textgen")
-class LanguageModel(OneFile, Writer, keras.Model):
+class LanguageModel(OneFile, Writer, Trainer):
     """A recurrent network that predicts the next symbol of a text.
 
     It is a Keras model in every respect, and its one `.keras` file holds weights,
@@ -67,8 +54,10 @@ class LanguageModel(OneFile, Writer, keras.Model):
     A many-to-one model (`return_sequences=False`) learns from windows that start from
     a zero state (`WindowDataset`, `vectorize`), and writes by sliding such a window,
     left-padded with zero vectors. A many-to-many model learns from `SequenceDataset`
-    or `LineDataset`, and writes by carrying its state from symbol to symbol, after one
-    start step of zeros.
+    or `LineDataset`, and writes by carrying its state from symbol to symbol. It reads
+    as it learned: from a zero state and the first symbol, or, with `start_step`, after
+    one step of zeros, which `LineDataset` puts before each line. An empty prompt is
+    always such a step.
 
     Args:
         vocabulary: `Vocabulary`. Its symbols are the ids of input and output.
@@ -103,6 +92,12 @@ class LanguageModel(OneFile, Writer, keras.Model):
             `"epoch"`.
         sequence_length: int. The window of a many-to-one model, in symbols. Defaults
             to `40`.
+        initializer: str, `keras.initializers.Initializer` or `None`. Initialiser of
+            every kernel and embedding; biases stay Keras's. `None` stands for Keras's
+            defaults. Defaults to `None`.
+        start_step: bool. Whether texts begin with a start step of zeros. `fit` sets
+            the attribute to what the dataset does: `LineDataset` has a start step.
+            Defaults to `False`.
         **kwargs: `name`, and `dtype`, which reaches every layer: `"float32"`,
             `"float64"`, `"mixed_bfloat16"`, …
 
@@ -138,6 +133,8 @@ class LanguageModel(OneFile, Writer, keras.Model):
         batch_size: int | None = None,
         reset_states: str = "epoch",
         sequence_length: int = 40,
+        initializer: Any = None,
+        start_step: bool = False,
         **kwargs: Any,
     ) -> None:
         layers = units if isinstance(units, Sequence | np.ndarray) else [units]
@@ -147,11 +144,16 @@ class LanguageModel(OneFile, Writer, keras.Model):
         # === Layers ===
         super().__init__(**kwargs)
         policy = self.dtype_policy
+        initial = _initializers(initializer)
         if embedding is None:
             self.input_layer = OneHot(len(vocabulary), dtype=policy, name="one_hot")
         else:
             self.input_layer = Embedding(
-                len(vocabulary), embedding, dtype=policy, name="embedding"
+                len(vocabulary),
+                embedding,
+                **initial("embeddings_initializer"),
+                dtype=policy,
+                name="embedding",
             )
         activations = {"activation": _activation(activation)}
         if cell != "simple_rnn":
@@ -165,6 +167,7 @@ class LanguageModel(OneFile, Writer, keras.Model):
                 CELLS[cell](
                     size,
                     **activations,
+                    **initial("kernel_initializer", "recurrent_initializer"),
                     recurrent_dropout=recurrent_dropout,
                     weight_dropout=weight_dropout,
                     return_sequences=return_sequences or index < len(units) - 1,
@@ -191,7 +194,10 @@ class LanguageModel(OneFile, Writer, keras.Model):
             )
         else:
             self.output_layer = keras.layers.Dense(
-                len(vocabulary), dtype=exact, name="logits"
+                len(vocabulary),
+                **initial("kernel_initializer"),
+                dtype=exact,
+                name="logits",
             )
         self.carried_states: Any = None
         if stateful:
@@ -221,6 +227,8 @@ class LanguageModel(OneFile, Writer, keras.Model):
         self.batch_size = batch_size
         self.reset_policy = reset_states
         self.sequence_length = sequence_length
+        self.initializer = initializer
+        self.start_step = start_step
 
         # === State ===
         self._purpose: str | None = None  # "training", "evaluation": what `fit` does
@@ -250,6 +258,8 @@ class LanguageModel(OneFile, Writer, keras.Model):
         carrying = self.stateful and self._purpose is not None
         if self._purpose is not None:
             self._check_batch(*inputs.shape[:2])
+            if not self.return_sequences and inputs.shape[1] is None:
+                _check_steps_later(inputs, self.sequence_length)
         if carrying:
             states = self._by_layer(self.carried_states.read(self._purpose, rows))
         x, states = self._features(inputs, states, training)
@@ -266,7 +276,8 @@ class LanguageModel(OneFile, Writer, keras.Model):
             training: bool.
         """
         states = list(states)
-        if self.embedding is None and not is_one_hot(inputs, len(self.vocabulary)):
+        size = len(self.vocabulary)
+        if self.embedding is None and not is_one_hot(inputs, size) and size > 1:
             x = ops.expand_dims(inputs, -1)  # which the first layer looks up
         else:
             x = self.input_layer(inputs)
@@ -294,169 +305,17 @@ class LanguageModel(OneFile, Writer, keras.Model):
         layers are `time-batched`, see `textgen.layers`, or Keras's own; with cuDNN,
         where the reason says so.
         """
-        device = accelerator() or f"CPU ({os.cpu_count()} cores)"
         # A mask never comes; layers differ in their sizes only.
         path, reason = self.recurrent_layers[0].path()
         path = path if path == "time-batched" else "by Keras"
-        return f"{device}, {self.dtype_policy.name}, {self.cell} {path} ({reason})"
+        return f"{super().computation()}, {self.cell} {path} ({reason})"
+
+    def count_params(self) -> int:
+        """Returns the number of weights; carried states are none."""
+        total = super().count_params()
+        return total - (self.carried_states.count_params() if self.stateful else 0)
 
     # === Training ===
-
-    def compile(
-        self,
-        optimizer: Any = "adam",
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: Any = "auto",
-        auto_scale_loss: bool = True,
-    ) -> None:
-        """Configures the model for training; the arguments are those of Keras.
-
-        Args:
-            optimizer: Name or instance; clip gradients with its arguments `clipvalue`,
-                `clipnorm` or `global_clipnorm`. An instance has a learning rate of the
-                precision of `keras.config.floatx()` when it was made. Defaults to
-                `"adam"`.
-            loss: `None` for the cross-entropy, with targets as ids or one-hot by
-                their rank. `"categorical_crossentropy"` and
-                `"sparse_categorical_crossentropy"` mean the same here. Other losses
-                get logits. Defaults to `None`.
-            loss_weights: As in Keras.
-            metrics: As in Keras; `textgen.Perplexity()`, for example. The names that
-                mean cross-entropy or accuracy follow the targets as the loss does.
-            weighted_metrics: As in Keras.
-            run_eagerly: As in Keras.
-            steps_per_execution: As in Keras.
-            jit_compile: As in Keras.
-            auto_scale_loss: As in Keras.
-
-        Raises:
-            ValueError: The loss expects probabilities, and the model returns logits.
-        """
-        # The loss that `fit` reports is a mean of this precision.
-        with _floatx(self.variable_dtype):
-            super().compile(
-                optimizer=optimizer,
-                loss=_loss_on_logits(loss, self.variable_dtype),
-                loss_weights=loss_weights,
-                metrics=_metrics_on_logits(metrics, self.variable_dtype),
-                weighted_metrics=weighted_metrics,
-                run_eagerly=run_eagerly,
-                steps_per_execution=steps_per_execution,
-                jit_compile=jit_compile,
-                auto_scale_loss=auto_scale_loss,
-            )
-        # Made at once, its variables are there to be loaded.
-        self.optimizer.build(self.trainable_variables)
-
-    def compile_from_config(self, config: dict) -> None:
-        """Compiles as the saved model was."""
-        with _floatx(self.variable_dtype):  # the learning rate, for one
-            config = keras.saving.deserialize_keras_object(config)
-        self.compile(**config)
-
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        **kwargs: Any,
-    ) -> Any:
-        """Trains the model; arguments and result are those of `keras.Model.fit`.
-
-        Unless `verbose=0`, the first line says what it computes on; see `computation`.
-        textgen's datasets shuffle by themselves; `shuffle` is for arrays.
-
-        Raises:
-            ValueError: The windows of a many-to-one model are not of its
-                `sequence_length`, or a batch of a stateful model is larger than its
-                `batch_size`.
-        """
-        # Each batch is checked as it comes; this comes before a progress bar.
-        rows, steps = _first_batch_shape(x, batch_size)
-        self._check_batch(rows, steps)
-        for data in (x, validation_data):
-            if self.stateful and isinstance(data, Dataset) and not data.carries_state:
-                raise ValueError(
-                    "A stateful model needs batches that continue each other: use "
-                    "SequenceDataset(..., sampling='consecutive') or "
-                    "LineDataset(..., stateful=True)."
-                )
-        if self.stateful and isinstance(validation_data, Dataset):
-            # A tf.data.Dataset, which it becomes below, would not tell its rows.
-            self._prepare_evaluation(validation_data, None)
-        if self.stateful or isinstance(x, Dataset):
-            shuffle = False
-        epoch_begin = _EpochBegin(x, kwargs.get("initial_epoch", 0))
-        if verbose != 0:
-            print(f"Training on {self.computation()}", flush=True)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            epoch_begin.set_model(self)
-            callbacks.callbacks.insert(0, epoch_begin)
-        else:
-            callbacks = keras.tree.flatten(callbacks) if callbacks else []
-            if verbose != 0 and not any(
-                isinstance(callback, keras.callbacks.ProgbarLogger)
-                for callback in callbacks
-            ):
-                # First in the list, the bar is complete before a callback prints.
-                callbacks.insert(0, keras.callbacks.ProgbarLogger())
-            callbacks.insert(0, epoch_begin)
-        return super().fit(
-            x=as_keras_input(x),
-            y=y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            validation_split=validation_split,
-            validation_data=as_keras_input(validation_data),
-            shuffle=shuffle,
-            **kwargs,
-        )
-
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        verbose: Any = "auto",
-        sample_weight: Any = None,
-        steps: int | None = None,
-        callbacks: Any = None,
-        return_dict: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Returns loss and metrics; arguments and result as in `keras.Model.evaluate`.
-
-        A stateful model carries the state from batch to batch here too, from zero, in
-        states apart from those of `fit`, at any batch size. textgen's datasets are
-        read in the order of their first epoch.
-        """
-        if self.stateful:
-            self._prepare_evaluation(x, batch_size)
-        with x.first_epoch() if isinstance(x, Dataset) else contextlib.nullcontext():
-            return super().evaluate(
-                x=as_keras_input(x),
-                y=y,
-                batch_size=batch_size,
-                verbose=verbose,
-                sample_weight=sample_weight,
-                steps=steps,
-                callbacks=callbacks,
-                return_dict=return_dict,
-                **kwargs,
-            )
 
     def _check_batch(self, rows: int | None, steps: int | None) -> None:
         """Raises if a batch does not fit; `None` is a size that is not known yet."""
@@ -473,10 +332,17 @@ class LanguageModel(OneFile, Writer, keras.Model):
                 f"batch_size={self.batch_size}. Make both equal."
             )
 
-    def _prepare_evaluation(self, x: Any, batch_size: int | None) -> None:
-        rows, _ = _first_batch_shape(x, batch_size)
-        if self.carried_states.prepare("evaluation", rows or self.batch_size):
-            self.test_function = None  # it holds the smaller states
+    def _check_data(self, x: Any, batch_size: int | None) -> None:
+        self._check_batch(*batch_shape(x, batch_size))
+
+    @contextlib.contextmanager
+    def _evaluating(self, x: Any, batch_size: int | None) -> Iterator[None]:
+        if self.stateful:
+            rows, _ = batch_shape(x, batch_size)
+            rows = rows or max(self.batch_size or 0, _EVALUATION_ROWS)
+            if self.carried_states.prepare("evaluation", rows) and self.compiled:
+                self.make_test_function(force=True)  # it holds the smaller states
+        yield
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """Does one step of `fit`, with the carried states of a stateful model."""
@@ -606,6 +472,9 @@ class LanguageModel(OneFile, Writer, keras.Model):
             "batch_size": self.batch_size,
             "reset_states": self.reset_policy,
             "sequence_length": self.sequence_length,
+            "initializer": keras.saving.serialize_keras_object(self.initializer),
+            "start_step": self.start_step,
+            "frozen": frozen(self),
         }
 
     @classmethod
@@ -616,7 +485,13 @@ class LanguageModel(OneFile, Writer, keras.Model):
         config = dict(config)
         config["vocabulary"] = Vocabulary(**config["vocabulary"])
         config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        return cls(**config)
+        # Files of older versions lack these.
+        if initializer := config.get("initializer"):
+            config["initializer"] = keras.saving.deserialize_keras_object(initializer)
+        paths = config.pop("frozen", [])
+        model = cls(**config)
+        freeze(model, paths)
+        return model
 
 
 class TiedOutput(keras.layers.Layer):
@@ -692,28 +567,6 @@ def load(path: str | os.PathLike[str]) -> Any:
     return model
 
 
-class _EpochBegin(keras.callbacks.Callback):
-    """Tells the dataset which epoch begins, and resets carried states."""
-
-    def __init__(self, dataset: Any, initial_epoch: int) -> None:
-        super().__init__()
-        self.dataset = dataset if isinstance(dataset, Dataset) else None
-        # A fit from epoch 0 goes on where the dataset is; a resumed one counts from 0.
-        self.first = 0
-        if self.dataset is not None and initial_epoch == 0:
-            self.first = self.dataset.next_epoch
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        if self.dataset is not None:
-            self.dataset.set_epoch(self.first + epoch)
-        if self.model.reset_policy == "epoch":
-            self.model.reset_state()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if self.dataset is not None:
-            self.dataset.set_epoch(self.first + epoch + 1)
-
-
 def _check_arguments(arguments: dict) -> None:
     """Checks the constructor's arguments, by name."""
 
@@ -754,67 +607,33 @@ def _check_arguments(arguments: dict) -> None:
     )
 
 
+def _check_steps_later(windows: Any, sequence_length: int) -> None:
+    """Checks the steps of windows in a graph of TensorFlow that does not know them."""
+    import tensorflow as tf
+
+    tf.debugging.assert_equal(
+        tf.shape(windows)[1],
+        sequence_length,
+        "The windows of this many-to-one model must be sequence_length="
+        f"{sequence_length} steps long. Their length is x:",
+    )
+
+
 def _activation(name: str) -> Any:
     """Returns what Keras's layers take: a registered function, or Keras's own name."""
     return keras.saving.get_registered_object(name) or name
 
 
-def _loss_on_logits(loss: Any, dtype: str) -> Any:
-    """Returns the loss to compile with: cross-entropy from logits, or the user's."""
-    if isinstance(loss, list | tuple) and len(loss) == 1:
-        [loss] = loss
-    if loss is None or loss in _CROSS_ENTROPIES:
-        return metrics.CrossEntropy(dtype=dtype)
-    name = getattr(loss, "__name__", type(loss).__name__)
-    if name in _CROSS_ENTROPIES:
-        return metrics.CrossEntropy(dtype=dtype)
-    if isinstance(loss, str):
-        loss, name = keras.losses.get(loss), loss
-    if isinstance(loss, keras.losses.Loss):
-        from_logits = loss.get_config().get("from_logits", True)
-    else:
-        from_logits = "from_logits" not in inspect.signature(loss).parameters
-    if not from_logits:
-        raise ValueError(
-            f"loss={name} expects probabilities, and a LanguageModel returns logits. "
-            "Leave loss out, or pass from_logits=True."
-        )
-    return loss
+def _initializers(initializer: Any) -> Callable[..., dict]:
+    """Returns a function of the names of arguments, which each get an initialiser.
 
+    Each is one of its own, since one that was drawn from may not be used again.
+    """
 
-def _metrics_on_logits(given: Any, dtype: str) -> Any:
-    """Replaces the names of cross-entropies among the metrics of a user."""
-    if not isinstance(given, list | tuple):
-        return given
-    return [
-        _METRICS[each](name=each, dtype=dtype)
-        if isinstance(each, str) and each in _METRICS
-        else each
-        for each in given
-    ]
+    def named(*names: str) -> dict:
+        if initializer is None:
+            return {}
+        config = keras.initializers.serialize(keras.initializers.get(initializer))
+        return {name: keras.initializers.deserialize(config) for name in names}
 
-
-@contextlib.contextmanager
-def _floatx(dtype: str) -> Iterator[None]:
-    """Lets Keras make what it makes without a dtype of its own in this one."""
-    before = keras.config.floatx()
-    try:
-        keras.config.set_floatx(dtype)
-        yield
-    finally:
-        keras.config.set_floatx(before)
-
-
-def _first_batch_shape(x: Any, batch_size: int | None) -> tuple:
-    """Rows and steps of the batches of a `fit` input; `None` where not known."""
-    if isinstance(x, Dataset):
-        return x.largest_batch, getattr(x, "sequence_length", None)
-    if isinstance(x, keras.utils.PyDataset):
-        batch = x[0]
-        return tuple(np.shape(batch[0] if isinstance(batch, tuple) else batch))[:2]
-    if hasattr(x, "element_spec"):  # tf.data
-        batch = next(iter(x))
-        shape = (batch[0] if isinstance(batch, tuple) else batch).shape
-        return tuple(shape)[:2] if len(shape) > 1 else (None, None)
-    shape = (*getattr(x, "shape", ()), None, None)
-    return (None if shape[0] is None else min(batch_size or 32, shape[0])), shape[1]
+    return named

@@ -69,9 +69,10 @@ def rules(
         typical_p: float in (0, 1]. Keep the fewest ids that have this probability
             together, those first whose information content is nearest to the mean
             (Meister et al., "Locally Typical Sampling", TACL 2023).
-        repetition_penalty: float above 0. Divides the positive logits of ids that
-            were seen before, and multiplies the negative ones (Keskar et al., "CTRL",
-            2019); above 1 there is less repetition.
+        repetition_penalty: float above 0. Raises the probability of ids that were seen
+            before to this power (it multiplies their log probability), so above 1 there
+            is less repetition. Keskar et al. ("CTRL", 2019) divide the logit instead,
+            which depends on a constant that logits may have in common.
         bias: float array of shape `(V,)`, added to the logits; -inf forbids.
 
     Returns:
@@ -120,9 +121,10 @@ def adjust(logits: Any, rules: dict[str, Any], seen: Any = None) -> Any:
     if "bias" in rules:
         logits = logits + ops.cast(rules["bias"], logits.dtype)
     if "repetition_penalty" in rules:
+        # Networks that return probabilities have no other logits than these.
+        logits = ops.log_softmax(logits, axis=-1)
         penalty = ops.cast(rules["repetition_penalty"], logits.dtype)
-        penalised = ops.where(logits > 0, logits / penalty, logits * penalty)
-        logits = ops.where(seen, penalised, logits)
+        logits = ops.where(seen, logits * penalty, logits)
     return logits
 
 

@@ -6,6 +6,7 @@
 Names of dimensions: N texts, T steps, V symbols of the vocabulary, F features.
 """
 
+import collections
 import dataclasses
 import math
 import warnings
@@ -19,7 +20,10 @@ from keras.tree import map_structure
 from textgen import generation, sampling
 from textgen.vocabulary import NO_SYMBOL, Vocabulary
 
-_ROWS = 64  # texts that are read at once, at most
+# Texts are written and read in batches of one of these numbers of rows, so that there
+# are few shapes to compile for, and memory does not grow with the number of texts.
+_ROWS = (1, 4, 16, 64)
+_LARGEST_LOGITS = 1 << 24  # logits of one read: 64 MiB in single precision
 _ROUNDS = 5  # of new texts among which there may be none that was not written before
 
 
@@ -50,8 +54,10 @@ class Writer:
 
     - `_states(rows)` returns the carry before a text, a structure of tensors whose
       first axis is N. A model that slides a window instead calls `_slide`, and has
-      the window, `[(N, L)]`, as its carry. `_start_id` is the id that is fed before
-      the first symbol.
+      the window, `[(N, L)]`, as its carry.
+    - `start_step` says whether a text begins with a start step, in which `_start_id`
+      is fed before the first symbol. Only models that were trained so have it; it is
+      fed to all of them where a text is empty.
     - `_step(ids, carry)` feeds ids, `(N,)`, and returns logits, `(N, V)`, and the
       carry. It is compiled, and built of `keras.ops`.
     - `_read(ids, carry)` feeds ids, `(N, T)`, and returns features, `(N, T, F)`,
@@ -61,6 +67,7 @@ class Writer:
     """
 
     vocabulary: Vocabulary
+    start_step: bool = False
     _start_id: int = NO_SYMBOL
     _window: int | None = None
     _longest_read: int = 1024
@@ -83,11 +90,29 @@ class Writer:
         self._window = window
         self._longest_read = self._most_read = 512  # each a window
 
-    def _start(self, rows: int) -> Any:
-        """The carry before a text."""
+    @property
+    def _starts(self) -> bool:
+        """Whether the start id is fed before texts that are not empty, too.
+
+        In a window it changes nothing: the window is full of it.
+        """
+        return self.start_step or self._window is not None
+
+    def _start(self, rows: int, empty: bool = False) -> Any:
+        """The carry before the ids of texts, as `_ids_of` returns them.
+
+        Args:
+            rows: int. Number of texts.
+            empty: bool. Whether the texts are empty.
+        """
         if self._window is None:
             return self._states(rows)
         return [np.full((rows, self._window), self._start_id, np.int32)]
+
+    def _started(self, rows: int) -> Any:
+        """The carry after the start step."""
+        start = np.full((1, 1), self._start_id, np.int32)
+        return _repeated(self._compiled_read("state")(start, self._start(1)), rows)
 
     def _left(self, length: int) -> int:
         """How many ids of a prompt are fed step by step; the others are primed with."""
@@ -95,9 +120,17 @@ class Writer:
             return 1  # the others stand in the window
         return (length - 1) % self._longest_read + 1
 
-    def _prime(self, heads: list[np.ndarray]) -> Any:
-        """Returns the carry after texts, each of a multiple of `_longest_read` ids;
-        after any texts, by a window."""
+    def _prime(
+        self, heads: list[np.ndarray], empty: Sequence[bool], started: bool = False
+    ) -> Any:
+        """Returns the carry after heads, each of a multiple of `_longest_read` ids;
+        after any heads, by a window.
+
+        Args:
+            heads: list of int arrays. The first ids of texts.
+            empty: Sequence of bool. Whether each text is empty.
+            started: bool. Whether the heads lack the start step that the model has.
+        """
         if self._window is not None:
             [windows] = self._start(len(heads))
             for window, head in zip(windows, heads, strict=True):
@@ -105,24 +138,25 @@ class Writer:
                 window[self._window - len(last) :] = last
             return [windows]
         size = self._longest_read
-        known: dict[bytes, Any] = {}  # often all the same
-        for head in heads:
-            if (key := head.tobytes()) in known:
+        known: dict[tuple[bytes, bool], Any] = {}  # often all the same
+        keys = [(head.tobytes(), no) for head, no in zip(heads, empty, strict=True)]
+        for head, key in zip(heads, keys, strict=True):
+            if key in known:
                 continue
-            carry = self._start(1)
+            if started and not key[1]:
+                carry = self._started(1)
+            else:
+                carry = self._start(1, empty=key[1])
             for at in range(0, len(head), size):
                 ids = head[np.newaxis, at : at + size]
                 carry = self._compiled_read("state")(ids, carry)
             known[key] = carry
         if len(known) == 1:
             [carry] = known.values()
-            return map_structure(
-                lambda x: ops.repeat(ops.convert_to_tensor(x), len(heads), axis=0),
-                carry,
-            )
+            return _repeated(carry, len(heads))
         return map_structure(
             lambda *xs: ops.concatenate(xs, axis=0),
-            *(known[head.tobytes()] for head in heads),
+            *(known[key] for key in keys),
         )
 
     # === Writing ===
@@ -176,8 +210,9 @@ class Writer:
                 probability divided by `length ** length_penalty`. Defaults to `1.0`.
             seed: int or `None`. The same seed gives the same text, whatever else is
                 written beside it (but for rounding, which in batches of different size
-                can differ in the last digit). Defaults to `None`, another text each
-                time.
+                can differ in the last digit). A prompt that comes again in a list
+                gives what `count` gives: another text. Defaults to `None`, another
+                text each time.
             unknown: str or `None`. What becomes of prompt symbols that the vocabulary
                 lacks in every case, upper and lower; see `Vocabulary.encode`.
             sampler: Callable or `None`. A rule of one's own in place of sampling: takes
@@ -222,14 +257,15 @@ class Writer:
                 for row in self._write_new(text, request, copies, excluded, sampler)
             ]
         else:
-            # Equal prompts differ by the number of their copy only, so that a text
-            # does not depend on what else is in the batch.
-            rows = self._write(
-                [text for text in prompts for _ in range(copies)],
-                [copy for _ in prompts for copy in range(copies)],
-                request,
-                sampler,
-            )
+            # Texts of one prompt are numbered, and the number decides with the seed, so
+            # that a text does not depend on what other prompts are in the batch.
+            texts = [text for text in prompts for _ in range(copies)]
+            numbers: collections.Counter[str] = collections.Counter()
+            streams = []
+            for text in texts:
+                streams.append(numbers[text])
+                numbers[text] += 1
+            rows = self._write(texts, streams, request, sampler)
         results: list = [(row.prompt if echo else "") + row.text for row in rows]
         if return_log_probs:
             results = [
@@ -321,13 +357,16 @@ class Writer:
         sampler: generation.Sampler | None,
     ) -> list["_Row"]:
         rows = [_Row(text, request) for text in texts]
-        for ids, log_probs in self._decode(texts, streams, request, sampler):
-            for row, each, scores in zip(rows, ids, log_probs, strict=True):
-                row.feed(each, scores)
-            if all(row.done for row in rows):
-                break
-        for row in rows:
-            row.finish()
+        for at in range(0, len(rows), _ROWS[-1]):
+            part = slice(at, at + _ROWS[-1])
+            chunks = self._decode(texts[part], streams[part], request, sampler)
+            for ids, log_probs in chunks:
+                for row, each, scores in zip(rows[part], ids, log_probs, strict=True):
+                    row.feed(each, scores)
+                if all(row.done for row in rows[part]):
+                    break
+            for row in rows[part]:
+                row.finish()
         return rows
 
     def _write_new(
@@ -343,8 +382,7 @@ class Writer:
         start = self._as_written(text)
         stream = fruitless = 0
         while len(found) < count and fruitless < _ROUNDS:
-            # Rows of one number: it is compiled for each number of them anew.
-            streams = list(range(stream, stream + max(count, _ROWS)))
+            streams = list(range(stream, stream + max(count, _ROWS[-1])))
             stream = streams[-1] + 1
             before = len(found)
             for row in self._write([text] * len(streams), streams, request, sampler):
@@ -406,8 +444,12 @@ class Writer:
         sampler: generation.Sampler | None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Checks the prompts at once; returns an iterator over new ids."""
+        count = len(texts)
+        # More rows to make up a number; a sampler is Python, and is given no others.
+        more = 0 if sampler is not None else _number_of_rows(count) - count
+        texts, streams = texts + texts[:1] * more, streams + streams[:1] * more
         prompts, carry, seen = self._begin(texts, request)
-        return self._decoder().stream(
+        chunks = self._decoder().stream(
             prompts,
             carry,
             request.max_new_tokens,
@@ -417,6 +459,7 @@ class Writer:
             request.rules,
             seen,
         )
+        return ((ids[:count], log_probs[:count]) for ids, log_probs in chunks)
 
     def _begin(
         self, texts: list[str], request: "_Request"
@@ -424,9 +467,10 @@ class Writer:
         """Returns what is left to feed of prompts, the carry, and the ids before, if
         there is a penalty for them."""
         encoded = {
-            text: self._encode(text, request.unknown) for text in dict.fromkeys(texts)
+            text: self._ids_of(text, request.unknown) for text in dict.fromkeys(texts)
         }
-        prompts = [encoded[text] for text in texts]
+        prompts = [encoded[text][0] for text in texts]
+        empty = [encoded[text][1] for text in texts]
         cuts = [len(prompt) - self._left(len(prompt)) for prompt in prompts]
         pairs = list(zip(prompts, cuts, strict=True))
         heads = [prompt[:cut] for prompt, cut in pairs]
@@ -435,11 +479,13 @@ class Writer:
             seen = np.zeros((len(texts), len(self.vocabulary)), bool)
             for row, head in zip(seen, heads, strict=True):
                 row[head[head >= 0]] = True
-        return [prompt[cut:] for prompt, cut in pairs], self._prime(heads), seen
+        return [prompt[cut:] for prompt, cut in pairs], self._prime(heads, empty), seen
 
-    def _encode(self, text: str, unknown: str | None) -> np.ndarray:
+    def _ids_of(self, text: str, unknown: str | None) -> tuple[np.ndarray, bool]:
+        """The ids to feed for a text, int32, at least one; and whether it is empty."""
         ids = self.vocabulary.encode(text, unknown, match_case=False)
-        return np.append(np.array([self._start_id], np.int32), ids)  # int32
+        start = [self._start_id] if self._starts or not len(ids) else []
+        return np.append(np.array(start, np.int32), ids), not len(ids)
 
     # === Reading ===
 
@@ -447,7 +493,9 @@ class Writer:
         """Says how probable the model finds a text.
 
         The state is carried through a text from its first symbol to its last, by a
-        many-to-one model within its window; each symbol counts once.
+        many-to-one model within its window. Each symbol counts once. The first one
+        does not count for a many-to-many model without `start_step`: it never learned
+        with which symbol a text begins.
 
         Args:
             text: str, or list of str that do not continue each other, such as names;
@@ -463,12 +511,19 @@ class Writer:
         """
         texts = [text] if isinstance(text, str) else list(text)
         encoded = [self.vocabulary.encode(each, unknown) for each in texts]
-        if not sum(map(len, encoded)):
-            raise ValueError("An empty text cannot be scored.")
-        start = np.array([self._start_id], np.int32)
-        parts: list[list[np.ndarray]] = [[] for _ in texts]
+        if self._starts:
+            start = np.array([self._start_id], np.int32)
+            encoded = [np.append(start, ids) for ids in encoded]
         # What is fed, and beside it what then comes: the last symbol is not fed.
-        pairs = [(np.append(start, ids)[:-1], ids) for ids in encoded]
+        pairs = [(ids[:-1], ids[1:]) for ids in encoded]
+        if not any(len(ids) for ids, _ in pairs):
+            raise ValueError(
+                "An empty text cannot be scored."
+                if self._starts
+                else "A text of fewer than two symbols cannot be scored: this model "
+                "predicts each symbol from those before it (start_step=False)."
+            )
+        parts: list[list[np.ndarray]] = [[] for _ in texts]
         for row, _, scores in self._read_all(pairs, "scores"):
             parts[row].append(scores)
         log_probs = np.concatenate([piece for part in parts for piece in part])
@@ -489,12 +544,17 @@ class Writer:
             float array of shape `(F,)`, or `(N, F)` for a list.
         """
         texts = [text] if isinstance(text, str) else list(text)
-        prompts = [self._encode(each, unknown) for each in texts]
-        last = [len(prompt) - 1 for prompt in prompts]
         vectors: dict[int, np.ndarray] = {}
-        for row, at, features in self._read_all([(p, p) for p in prompts], "features"):
-            if at <= last[row] < at + len(features):
-                vectors[row] = features[last[row] - at]
+        # The carry before an empty text can be another one.
+        encoded = [self._ids_of(each, unknown) for each in texts]
+        for empty in (False, True):
+            rows = [row for row, (_, no) in enumerate(encoded) if no is empty]
+            pairs = [(encoded[row][0], encoded[row][0]) for row in rows]
+            for index, at, features in self._read_all(pairs, "features", empty):
+                last = len(pairs[index][0]) - 1 - at
+                if 0 <= last < len(features):
+                    # A copy, since a view would keep the features of a whole batch.
+                    vectors[rows[index]] = features[last].copy()
         result = np.array([vectors[row] for row in range(len(texts))])
         return result[0] if isinstance(text, str) else result
 
@@ -525,7 +585,10 @@ class Writer:
         return [(texts[index], float(similarities[index])) for index in best]
 
     def _read_all(
-        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], what: str
+        self,
+        pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+        what: str,
+        empty: bool = False,
     ) -> Iterator[tuple[int, int, np.ndarray]]:
         """Reads texts of any length, batch by batch and chunk by chunk.
 
@@ -533,6 +596,7 @@ class Writer:
             pairs: Sequence of two arrays of ids of equal length: what to feed, and
                 what to look up the probability of.
             what: `"scores"`, for log probabilities, or `"features"`.
+            empty: bool. Whether the texts are empty.
 
         Yields:
             The number of a text, the position in it, and what was asked for there.
@@ -541,13 +605,16 @@ class Writer:
         # Texts of like length together; few shapes, as each is compiled for.
         order = sorted(range(len(pairs)), key=lambda row: -len(pairs[row][0]))
         order = [row for row in order if len(pairs[row][0])]
-        for first in range(0, len(order), _ROWS):
-            rows = order[first : first + _ROWS]
-            number = 1 if len(rows) == 1 else _ROWS
+        for first in range(0, len(order), _ROWS[-1]):
+            rows = order[first : first + _ROWS[-1]]
+            number = _number_of_rows(len(rows))
             longest = len(pairs[rows[0]][0])
+            most = min(self._most_read, _LARGEST_LOGITS // len(self.vocabulary))
+            most = max(1, most // number)
             size = 1 << max(longest - 1, 7).bit_length()
-            size = min(size, self._longest_read, max(1, self._most_read // number))
-            carry = self._start(number)
+            # All are powers of two, and so is the last: few shapes again.
+            size = min(size, self._longest_read, 1 << most.bit_length() - 1)
+            carry = self._start(number, empty)
             for at in range(0, longest, size):
                 fed = np.full((2, number, size), NO_SYMBOL, np.int32)
                 for line, row in enumerate(rows):
@@ -592,6 +659,18 @@ class Writer:
         if name not in made:
             made[name] = make()
         return made[name]
+
+
+def _repeated(carry: Any, rows: int) -> Any:
+    """The carry of one text, for so many."""
+    return map_structure(
+        lambda x: ops.repeat(ops.convert_to_tensor(x), rows, axis=0), carry
+    )
+
+
+def _number_of_rows(count: int) -> int:
+    """The smallest number of rows of a batch for `count` texts, at most the largest."""
+    return next(number for number in _ROWS if number >= count)
 
 
 def windows_of(window: Any, ids: Any) -> tuple[Any, Any]:
