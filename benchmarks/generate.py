@@ -30,6 +30,7 @@ import keras
 import numpy as np
 
 import textgen
+from textgen.layers import available_cores
 
 ROUNDS = 5
 SYMBOLS, UNITS, ROWS = 38, (128, 128), 64
@@ -167,7 +168,9 @@ def whole_process() -> dict:
 
 
 if __name__ == "__main__":
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Keras {keras.__version__}"
+    machine = (
+        f"{platform.machine()}, {available_cores()} cores, Keras {keras.__version__}"
+    )
     print(f"{machine}, {keras.backend.backend()}")
     results = {
         "machine": machine,

@@ -194,6 +194,8 @@ def train(name: str, folder: Path) -> tuple[Path, str]:
     Returns:
         The path of the model, and a sentence that says how long it took and where.
     """
+    from textgen.layers import available_cores
+
     plan = PLANS[name]
     commit = git("describe", "--always") or "unknown"
     if git("status", "--porcelain", "--untracked-files=no", "textgen", "recipes"):
@@ -212,7 +214,7 @@ def train(name: str, folder: Path) -> tuple[Path, str]:
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     return output, (
-        f"{took}, the whole process, on {os.cpu_count()} {platform.machine()} cores; "
+        f"{took}, the whole process, on {available_cores()} {platform.machine()} cores; "
         f"{', '.join(versions)}; commit {commit}"
     )
 
@@ -278,7 +280,12 @@ def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]
         "training": training
         + (f"; besides that of `{plan.before}`" if plan.before else ""),
         "loss on the training part": both(losses[0]),
-        "**held-out loss**": f"**{both(losses[1])}**, every character counted",
+        "**held-out loss**": f"**{both(losses[1])}**, "
+        + (
+            "every character counted"
+            if model.start_step or not model.return_sequences
+            else "every character but the first counted"
+        ),
         "held-out perplexity": f"{math.exp(losses[1]):.2f}; of single characters "
         f"{math.exp(unigram):.2f}, of pairs {math.exp(bigram):.2f}",
         "SHA-256": f"`{sha256}`",

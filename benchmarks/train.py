@@ -29,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 import textgen
+from textgen.layers import available_cores
 
 SYMBOLS = 65
 EMBEDDING = 64
@@ -232,7 +233,9 @@ if __name__ == "__main__":
     for part in chosen:
         if part not in PARTS:
             parser.error(f"{part!r} is none of {', '.join(PARTS)}")
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Keras {keras.__version__}"
+    machine = (
+        f"{platform.machine()}, {available_cores()} cores, Keras {keras.__version__}"
+    )
     print(f"{machine}, TensorFlow {tf.__version__}")
     results = {part: PARTS[part]() for part in chosen}
     with open("benchmark-train.json", "w") as file:

@@ -69,6 +69,7 @@ network: dict[str, Any] = {
     "units": UNITS,
     "dropout": DROPOUT,
     "return_sequences": True,
+    "start_step": True,  # before each name, as LineDataset has it
 }
 
 best_loss = None

@@ -149,7 +149,7 @@ starter.compile(
 starter.fit(couplets, steps_per_epoch=steps)
 
 # What is kept is for writing: no optimizer, no carried states.
-poet = textgen.LanguageModel(vocabulary, **network)
+poet = textgen.LanguageModel(vocabulary, **network, start_step=True)
 poet.set_weights(starter.trainable_weights)
 poet.save(arguments.output)
 score = poet.score(vocabulary.decode(validation_ids))

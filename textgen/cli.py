@@ -785,6 +785,8 @@ def _info(arguments: argparse.Namespace) -> None:
         kind = "many-to-many" if model.return_sequences else "many-to-one"
         if not model.return_sequences:
             kind += f", windows of {model.sequence_length}"
+        elif model.start_step:
+            kind += ", begins with a start step"
         lines = {
             "network": f"{model.cell}, units {' '.join(map(str, model.units))}, {kind}",
             "input": f"vectors of {model.embedding}" if model.embedding else "one-hot",
