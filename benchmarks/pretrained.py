@@ -213,9 +213,9 @@ def train(name: str, folder: Path) -> tuple[Path, str]:
     )
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    cores = f"{available_cores()} {platform.machine()} cores"
     return output, (
-        f"{took}, the whole process, on {available_cores()} {platform.machine()} cores; "
-        f"{', '.join(versions)}; commit {commit}"
+        f"{took}, the whole process, on {cores}; {', '.join(versions)}; commit {commit}"
     )
 
 

@@ -1,4 +1,6 @@
+import io
 import re
+import sys
 
 import keras
 import numpy as np
@@ -163,3 +165,17 @@ def test_plain_keras_model_is_refused():
     x, y = np.zeros((4, 3)), np.zeros((4, 2))
     with pytest.raises(ValueError, match=r"needs a textgen\.LanguageModel.*Sequential"):
         plain.fit(x, y, callbacks=[SampleText("a")], verbose=0)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_narrow_terminal_does_not_end_the_training(encoding, monkeypatch):
+    vocabulary = Vocabulary.from_text("ab→é")
+    model = LanguageModel(vocabulary, units=8, sequence_length=2)
+    model.compile()
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    ids = vocabulary.encode("ab→é" * 5)
+    sample(model, WindowDataset(ids, 2), SampleText("→é", 0, max_new_tokens=0))
+    shown = {"ascii": r"\u2192\xe9", "cp1252": r"\u2192é", "utf-8": "→é"}[encoding]
+    expected = f"--- temperature 0, after epoch 1\n{shown}\n"
+    assert written.getvalue().decode(encoding) == expected

@@ -186,6 +186,21 @@ def test_latin_1_file(capsys):
     assert textgen.load("a.keras").vocabulary.symbols == ("\n", " ", "é", "ü")
 
 
+def test_long_lines_are_cut_and_counted(capsys):
+    # 99 % of the lines have up to 50 characters, so that 100 are allowed.
+    lines = ["a" * 50] * 300 + ["b" * 100, "c" * 101, "d" * 500]
+    pathlib.Path("lines.txt").write_text("\n".join(lines))
+    command = ["train", "lines.txt", "--lines", "--validation", 0, *TRAIN]
+    assert run(*command, "-o", "a.keras") == 0
+    cut = "textgen train: warning: 2 of 303 lines are longer than 100 symbols"
+    assert capsys.readouterr().err.startswith(cut)
+    assert run(*command, "-o", "b.keras", "--sequence-length", 499) == 0
+    cut = "textgen train: warning: 1 of 303 lines are longer than 499 symbols"
+    assert capsys.readouterr().err.startswith(cut)
+    assert run(*command, "-o", "c.keras", "--sequence-length", 600) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_lines_are_whole_and_share_batches(capsys):
     lines = ["a long line that is never cut " + digit for digit in "0123456789"]
     pathlib.Path("lines.txt").write_text("\n".join(lines * 2))
@@ -304,6 +319,49 @@ def test_evaluate(model_file, capsys):
         assert f"perplexity: {score.perplexity:.4g}\n" in printed
 
 
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("".join(f"{letter}{letter}\n" for letter in "abcdefghij" * 9), ["--lines"]),
+        ("x" * 899 + "y" * 101, []),
+        ("one two " * 90 + "four " * 20, ["--level", "word"]),
+    ],
+)
+def test_evaluate_scores_what_train_held_out(text, options, capsys, monkeypatch):
+    """`evaluate --last SHARE` and `train --validation SHARE` cut alike."""
+    pathlib.Path("text.txt").write_text(text)
+    held_out = []
+
+    def record(ids, *arguments):
+        held_out.append(ids)
+        return make(ids, *arguments)
+
+    make = cli._dataset
+    monkeypatch.setattr(cli, "_dataset", record)
+    share = ["--seed", 3, "--validation", 0.2, "--sequence-length", 4]
+    assert run("train", "text.txt", "-o", "a.keras", *share, *options, *TRAIN) == 0
+    model = textgen.load("a.keras")
+    expected = model.vocabulary.decode(held_out[1])
+
+    scored = []
+    monkeypatch.setattr(
+        textgen.LanguageModel,
+        "score",
+        lambda self, text, **_: (
+            scored.append(text) or textgen.writing.Score(*[0.0] * 5)
+        ),
+    )
+    options = ["--seed", 3, *options] if "--lines" in options else []
+    assert run("evaluate", "a.keras", "text.txt", "--last", 0.2, *options) == 0
+    [found] = scored
+    if "--lines" in options:
+        assert found == [line + "\n" for line in expected.split("\n")]
+        assert len(found) == 18
+    else:
+        assert found == expected
+        assert text.endswith(found)
+
+
 def test_complete_in_a_pipe(model_file):
     options = ["--seed", "2", "--max-new-tokens", "20", "--temperature", "1"]
     done = subprocess.run(
@@ -336,6 +394,12 @@ BAD = {
     "output suffix": ["train", "text.txt", "-o", "model.h5"],
     "output folder": ["train", "text.txt", "-o", "nope/model.keras"],
     "output exists": ["train", "text.txt", "-o", "there.keras"],
+    "negative length of samples": ["train", "text.txt", "--max-new-tokens", "-1"],
+    "no window": ["train", "text.txt", "--sequence-length", "0"],
+    "no line length": ["train", "text.txt", "--lines", "--sequence-length", "0"],
+    "no stride": ["train", "text.txt", "--sequence-stride", "0"],
+    "folder of texts": ["generate", "MODEL", "-o", "nope/x"],
+    "folder for a text": ["generate", "MODEL", "-o", "dir.keras"],
     "no epochs": ["train", "text.txt", "--epochs", "0"],
     "no units": ["train", "text.txt", "--units", "0"],
     "validation share": ["train", "text.txt", "--validation", "1"],
@@ -437,3 +501,26 @@ def test_closed_pipe_is_no_error(model_file):
     process.stdout.close()
     errors = process.stderr.read()
     assert (process.wait(timeout=60), errors) == (0, b"")
+
+
+def test_training_outlives_the_reader_of_its_output():
+    command = [sys.executable, "-u", "-m", "textgen", "train", "text.txt"]
+    process = subprocess.Popen(
+        [*command, "-o", "a.keras", *TRAIN, "--epochs", "3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"Reading text.txt\n"
+    process.stdout.close()  # as `| head -1` does
+    errors = process.stderr.read()
+    assert (process.wait(timeout=120), errors) == (0, b"")
+    assert (
+        int(textgen.load("a.keras").optimizer.iterations) == 3 * 2
+    )  # epochs and batches
+
+
+def test_prompt_of_samples_is_unescaped(capsys):
+    options = ["--prompt", r"dog\nthe", *TRAIN]
+    assert run("train", "text.txt", "-o", "a.keras", *options) == 0
+    printed = capsys.readouterr().out
+    assert "after epoch 1\ndog\nthe" in printed

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -323,6 +324,67 @@ def test_every_step_has_the_distribution_of_the_definition(model):
     found /= found.sum(axis=-1, keepdims=True)
     expected = np.exp(log_probabilities(model, text)[2:-1])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+# === Memory, and few shapes to compile for ===
+
+
+def test_any_number_of_texts_is_written_in_batches_of_few_sizes(monkeypatch):
+    model = make(return_sequences=True)
+    rows = set()
+
+    def recording(ids, carry, step=model._step):
+        rows.add(ids.shape[0])  # called only to be compiled
+        return step(ids, carry)
+
+    monkeypatch.setattr(model, "_step", recording, raising=False)
+    for count in (1, 2, 3, 5, 16, 17, 33, 64, 65, 130):
+        texts = model.generate("ab", 1, count=count, seed=0)
+        assert len(texts) == count
+    assert rows <= {1, 4, 16, 64}
+    model.score(["abc"] * 130)
+    assert rows <= {1, 4, 16, 64}
+
+
+def test_text_vectors_keep_no_batches(model, monkeypatch):
+    texts = ["".join(each) for each in itertools.product("abcdef", repeat=3)]
+    alive, most = set(), 0
+
+    def recording(*arguments, read_all=model._read_all):
+        nonlocal most
+        for row, at, features in read_all(*arguments):
+            batch = features if features.base is None else features.base
+            if id(batch) not in alive:
+                alive.add(id(batch))
+                weakref.finalize(batch, alive.discard, id(batch))
+            most = max(most, len(alive))
+            del batch
+            yield row, at, features
+
+    monkeypatch.setattr(model, "_read_all", recording, raising=False)
+    vectors = model.embed(texts)
+    assert len(texts) > 3 * 64
+    assert most <= 2
+    assert vectors.base is None
+    assert vectors.shape == (216, 7)
+
+
+def test_logits_of_a_large_vocabulary_are_few_at_once(monkeypatch):
+    symbols = [chr(0x4E00 + index) for index in range(5000)]
+    model = LanguageModel(
+        Vocabulary(symbols), units=2, embedding=2, return_sequences=True
+    )
+    sizes = []
+
+    def recording(ids, carry, read=model._read):
+        features, logits, carry = read(ids, carry)
+        sizes.append(math.prod(logits.shape))
+        return features, logits, carry
+
+    monkeypatch.setattr(model, "_read", recording, raising=False)
+    score = model.score(["".join(symbols[:300])] * 64)
+    assert score.count == 64 * 299
+    assert max(sizes) * 4 <= 64 * 2**20  # bytes
 
 
 # === New texts ===
