@@ -245,7 +245,8 @@ def test_weight_dropout_leaves_recurrent_weights_out(cell, options):
 def test_weight_dropout_of_a_batch_is_one_for_all_rows():
     x = np.ones((2, 3, 2), "float32")
     rows = ops.convert_to_numpy(LSTM(5, weight_dropout=0.5)(x, training=True))
-    np.testing.assert_array_equal(rows[0], rows[1])
+    # Not to the last digit: the end of an array may take other instructions.
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
 
 
 def test_weight_dropout_is_the_mean_of_what_it_leaves():

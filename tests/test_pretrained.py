@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import textgen
@@ -83,21 +84,51 @@ def test_lines_are_couplets(benchmark):
     assert benchmark.couplets(["春眠不觉晓，处处闻啼鸟。", "春眠，处处闻啼鸟。"]) == 50
 
 
+PROMPTS = ("Forsooth this maketh no sense ", "Forsooth this maketh no sense")
+POEM = {"temperature": 0.5, "max_lines": 4, "seed": 1}
+
+
 def test_a_space_at_the_end_of_a_prompt_counts():
-    """Both completions stand in the README as they are printed."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     model = textgen.load("shakespeare")
-    texts = [
-        model.generate(prompt, temperature=0.5, max_lines=4, seed=1)
-        for prompt in (
-            "Forsooth this maketh no sense ",
-            "Forsooth this maketh no sense",
-        )
-    ]
-    for text in texts:
+    texts = [model.generate(prompt, **POEM) for prompt in PROMPTS]
+    for prompt, text in zip(PROMPTS, texts, strict=True):
+        assert text.startswith(prompt)
         assert len(text.splitlines()) == 4
-        assert text in readme
     assert texts[0].split() != texts[1].split()
+
+
+def test_texts_of_the_readme_are_those_of_their_seed():
+    """Each letter is where the cumulative probabilities pass the uniform number.
+
+    A machine that rounds otherwise may write another letter where both are as near to
+    each other as rounding: `generate` need not give the very same text everywhere.
+    """
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.partition('seed=1), end="\\n\\n")\n```\n\n```\n')[2]
+    texts = block.partition("\n```")[0].split("\n\n")
+    assert len(texts) == 2
+    model = textgen.load("shakespeare")
+    for prompt, text in zip(PROMPTS, texts, strict=True):
+        assert text.startswith(prompt)
+        assert text.count("\n") == 3
+        ids = model.vocabulary.encode(text[len(prompt) :].lower() + "\n")
+        uniforms = np.random.default_rng([1, 0]).random(len(ids), np.float32)
+        edges = []
+
+        def rule(logits, count, ids=ids, edges=edges):
+            probabilities = np.exp(logits[0] - logits[0].max(), dtype=np.float64)
+            cumulative = np.cumsum(probabilities / probabilities.sum())
+            edges.append(np.append(0, cumulative)[[ids[count], ids[count] + 1]])
+            return [ids[count]]
+
+        # The newline that is to end the text is the last letter of the rule.
+        assert model.generate(prompt, sampler=rule, **POEM) == text
+        lower, upper = np.transpose(edges)
+        # Logits of size 16 at most, divided by 0.5, are sums of some 128 products.
+        near = 2 * 16 * 128 * 2.0**-24
+        assert len(lower) == len(ids)
+        assert (lower - near <= uniforms).all()
+        assert (uniforms <= upper + near).all()
 
 
 def test_runs_that_stand_in_a_text(benchmark):

@@ -21,10 +21,15 @@ LOSSES_A = {
     8000: 24.070350,
     10000: 23.844446,
     12000: 23.291971,
-    14000: 23.382339,
 }
-# Past 14,000 steps the rounding of any two machines has parted ways.
-ROUGH_LOSSES_A = {16000: 23.259291, 24000: 22.700408, 34000: 22.477910}
+# The training amplifies rounding: initial weights with another last digit move the loss
+# by 1e-12 after 12,000 steps, 6e-9 after 13,000 and 9e-7 after 14,000.
+ROUGH_LOSSES_A = {
+    14000: 23.382339,
+    16000: 23.259291,
+    24000: 22.700408,
+    34000: 22.477910,
+}
 NAMES_A = {
     0: "Nkzxwtdmfqoeyhsqwasjkjvu Kneb Kzxwtdmfqoeyhsqwasjkjvu Neb "
     "Zxwtdmfqoeyhsqwasjkjvu Eb Xwtdmfqoeyhsqwasjkjvu",
@@ -39,8 +44,6 @@ NAMES_A = {
     10000: "Onyusaurus Klecalosaurus Lustodon Ola Xusodonia Eeaeosaurus Troceosaurus",
     12000: "Onyxosaurus Kica Lustrepiosaurus Olaagrraiansaurus Yuspangosaurus "
     "Eealosaurus Trognesaurus",
-    14000: "Meutromodromurus Inda Iutroinatorsaurus Maca Yusteratoptititan Ca "
-    "Troclosaurus",
 }
 LOSSES_B = {
     0: 23.087336,
