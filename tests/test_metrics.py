@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from textgen import BitsPerCharacter, CrossEntropy, Perplexity
+from textgen.metrics import Accuracy, MeanCrossEntropy, WeightedMean
 
 SIZE = 7
 SHAPES = [(6,), (4, 5), (1,), (1, 1), (3, 1)]
@@ -284,3 +285,188 @@ def test_many_to_one_and_many_to_many_in_fit():
         mean = nats.sum() / (ids >= 0).sum()
         assert read["loss"] == pytest.approx(mean, rel=1e-5)
         assert read["bits_per_character"] == pytest.approx(mean / math.log(2), rel=1e-5)
+
+
+# === Sums of billions ===
+
+
+def many_batches(kind):
+    """Means and weights of batches, float32, of about 1.5 nats and 4e9 targets."""
+    generator = np.random.default_rng(0)
+    if kind == "equal":
+        means, weights = np.full(20_000, 1.5), np.full(20_000, 200_123.0)
+    elif kind == "first is heaviest":
+        means = np.append(1.25, generator.normal(5.0, 0.1, 20_000))
+        weights = np.append(2.0**32, np.full(20_000, 255.0))
+    elif kind == "of any size":
+        means = generator.normal(1.5, 0.3, 20_000)
+        weights = np.exp(generator.uniform(0, 15, 20_000))
+    else:  # of either sign, so that the sum becomes small again
+        means = np.append(generator.normal(1.5, 0.3, 9_999), -2.0)
+        means = np.append(means, -means[::-1] + 1e-3)
+        weights = np.full(20_000, 200_123.0)
+    return means.astype(np.float32), weights.astype(np.float32)
+
+
+@pytest.mark.parametrize("jit_compile", [None, False, True])
+@pytest.mark.parametrize(
+    "kind", ["equal", "first is heaviest", "of any size", "of either sign"]
+)
+def test_mean_of_billions_of_targets(kind, jit_compile):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the loop is TensorFlow's")
+    import tensorflow as tf
+
+    means, weights = many_batches(kind)
+    if jit_compile is None:  # without a graph, which takes longer
+        means, weights = means[:1000], weights[:1000]
+    mean = WeightedMean("mean")
+
+    def run(means, weights):
+        for index in tf.range(len(means)):
+            mean.update_state(means[index], weights[index])
+
+    if jit_compile is not None:
+        run = tf.function(run, jit_compile=jit_compile)
+    run(tf.constant(means), tf.constant(weights))
+    # Each product is rounded to float32; the sums of them are what is exact.
+    products = (means * weights).astype(np.float64)
+    total, count = products.sum(), weights.sum(dtype=np.float64)
+    found = number(mean.total_high) + number(mean.total_low)
+    assert found == pytest.approx(total, rel=1e-9, abs=1e-9 * np.abs(products).sum())
+    found = number(mean.count_high) + number(mean.count_low)
+    assert found == pytest.approx(count, rel=1e-9)
+    assert number(mean.result()) == pytest.approx(total / count, rel=3e-7)
+    if jit_compile is not None and kind in ("equal", "first is heaviest"):
+        alone = np.cumsum(means * weights, dtype=np.float32)[-1]
+        assert abs(alone / total - 1) > 1e-5, "float32 would do"
+
+
+@pytest.mark.parametrize("metric", [*METRICS, Accuracy, MeanCrossEntropy])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_metrics_of_billions_of_targets(metric, jit_compile):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the loop is TensorFlow's")
+    import tensorflow as tf
+
+    built = metric()
+    ids, logits = make((4, 5))
+    logits = logits.astype(np.float32)
+    ids[0] = logits[0].argmax(-1)  # these are predicted better than the others
+    hits = logits.argmax(-1) == ids
+    assert hits.mean() < 1
+    nats = reference(ids, logits)
+
+    @tf.function(jit_compile=jit_compile)
+    def run():
+        built.update_state(ids[:1], logits[:1], np.float32(2.0**28))
+        for _ in tf.range(10_000):
+            built.update_state(ids[1:], logits[1:], np.float32(2.125))
+
+    run()
+    weights = np.repeat([2.0**28, *[21_250.0] * 3], 5).reshape(4, 5)
+    values = hits if metric is Accuracy else nats
+    expected = (values * weights).sum() / weights.sum()
+    assert abs(expected - values[0].mean()) > 1e-4 * expected, "float32 would do"
+    if metric is Perplexity:
+        expected = math.exp(expected)
+    elif metric is BitsPerCharacter:
+        expected /= math.log(2)
+    assert number(built.result()) == pytest.approx(expected, rel=1e-6)
+
+
+# === Distributions, and probabilities ===
+
+
+def distributions(shape, seed=0):
+    generator = np.random.default_rng(seed)
+    return generator.dirichlet(np.full(SIZE, 0.5), shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("from_logits", [None, True, False])
+def test_distributions_have_the_cross_entropy_of_keras(shape, from_logits):
+    _, given = make(shape)
+    y = distributions(shape)
+    expected = keras.losses.CategoricalCrossentropy(from_logits=True)(y, given)
+    accuracy = number(keras.metrics.CategoricalAccuracy()(y, given))
+    if from_logits is False:
+        given = np.exp(given) / np.exp(given).sum(-1, keepdims=True)
+        expected = keras.losses.CategoricalCrossentropy()(y, given)
+    expected = number(expected)
+    loss = CrossEntropy(from_logits=from_logits)
+    assert number(loss(y, given)) == pytest.approx(expected, rel=1e-5)
+    for metric, wanted in (
+        (MeanCrossEntropy, expected),
+        (Perplexity, math.exp(expected)),
+        (BitsPerCharacter, expected / math.log(2)),
+        (Accuracy, accuracy),
+    ):
+        found = number(metric(from_logits=from_logits)(y, given))
+        assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_distribution_that_was_hardened():
+    # argmax made 1.536 of it.
+    ids, logits = make((3,), seed=2, scale=1.0)
+    y = 0.2 / SIZE + 0.8 * one_hot(ids, np.float64)
+    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = -(y * logs).sum(-1).mean()
+    assert abs(expected - reference(ids, logits).mean()) > 0.05
+    assert number(CrossEntropy(dtype="float64")(y, logits)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
+def test_probabilities(targets):
+    ids, logits = make((4, 5), ignored=(2, 11))
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    mean = reference(ids, logits).sum() / 18
+    y = targets(ids)
+    loss = CrossEntropy(from_logits=False)(y, probabilities.astype(np.float32))
+    assert number(loss) == pytest.approx(mean, rel=1e-5)
+    perplexity = Perplexity(from_logits=False)(y, probabilities.astype(np.float32))
+    assert number(perplexity) == pytest.approx(math.exp(mean), rel=1e-5)
+
+
+# === Weights ===
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights"),
+    [
+        ((5,), (5,)),
+        ((5,), (5, 1)),
+        ((4, 5), (4, 5)),
+        ((4, 5), (4,)),
+        ((4, 5), (4, 1)),
+        ((4, 4), (4,)),
+        ((4, 4), (4, 1)),
+        ((4, 4), (4, 4)),
+        ((4, 5), ()),
+    ],
+)
+@pytest.mark.parametrize("metric", [CrossEntropy, MeanCrossEntropy, Accuracy])
+def test_weighted_mean_is_by_the_weights(metric, shape, weights):
+    ids, logits = make(shape, ignored=(1, 3), scale=1.0)
+    given = np.random.default_rng(1).uniform(0.1, 3, weights)
+    missing = len(shape) - len(weights)
+    each = np.broadcast_to(
+        given.reshape(weights[: len(shape)] + (1,) * missing), shape
+    ) * (ids >= 0)
+    values = reference(ids, logits)
+    if metric is Accuracy:
+        values = logits.argmax(-1) == ids
+    expected = (values * each).sum() / each.sum()
+    found = metric(dtype="float64")(ids, logits, sample_weight=given)
+    assert number(found) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("make_one", [CrossEntropy, *METRICS])
+@pytest.mark.parametrize(
+    ("shape", "weights"),
+    [((4, 5), (5,)), ((4, 5), (5, 4)), ((4,), (3,)), ((4, 5), (4, 5, 2))],
+)
+def test_weights_of_another_shape_are_refused(make_one, shape, weights):
+    ids, logits = make(shape)
+    with pytest.raises(ValueError, match=r"Weights of shape .* do not fit targets"):
+        make_one()(ids, logits, sample_weight=np.ones(weights))

@@ -229,6 +229,12 @@ class KerasWriter(OneFile, Writer, Trainer):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Returns the network's output, logits or probabilities."""
+        if self.input_kind == "one_hot" and len(inputs.shape) == 2:
+            inputs = self._fed(inputs)  # ids, as textgen's datasets yield them
+        if self.input_kind == "ids" and self._start_id != NO_SYMBOL:
+            # Keras's Embedding knows no -1: it is the symbol that texts are padded with.
+            start = ops.cast(self._start_id, inputs.dtype)
+            inputs = ops.where(inputs == NO_SYMBOL, start, inputs)
         return self.network(inputs, training=training)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

@@ -324,7 +324,11 @@ def weights_like(sample_weight: Any, targets: Any) -> Any:
     Raises:
         ValueError: The weights are of another shape.
     """
-    shape, wanted = tuple(sample_weight.shape), tuple(targets.shape)
+    wanted = tuple(targets.shape)
+    if getattr(sample_weight.shape, "rank", 0) is None:
+        # In a graph that TensorFlow made for weights of several shapes.
+        return ops.reshape(sample_weight, (ops.shape(targets)[0], -1)[: len(wanted)])
+    shape = tuple(sample_weight.shape)
     if not shape:
         return sample_weight
     if len(shape) == len(wanted) + 1 and shape[-1] == 1:  # (N, 1) for (N,)

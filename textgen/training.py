@@ -57,7 +57,7 @@ class Trainer(keras.Model):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Keras weighs the losses of batches by their rows. This one counts targets.
-        self._mean_loss = own.WeightedMean(name="loss", dtype=self.variable_dtype)
+        self._mean_loss = own.WeightedMean("mean_loss", dtype=self.variable_dtype)
         self._class_weight: np.ndarray | None = None
         self._frozen_at_compile: list[str] = []
 
@@ -192,7 +192,7 @@ class Trainer(keras.Model):
     def get_metrics_result(self) -> dict:
         """Returns the values of loss and metrics by name."""
         result = super().get_metrics_result()
-        result["loss"] = self._mean_loss.result()
+        result["loss"] = result.pop(self._mean_loss.name)
         return result
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -249,11 +249,7 @@ class Trainer(keras.Model):
         self._check_data(x, batch_size)
         for data in (x, validation_data):
             self._check_order(data)
-        weights, before = self._weights_by_class(class_weight), self._class_weight
-        if (weights is None) != (before is None) or np.any(weights != before):
-            self._class_weight = weights
-            if self.compiled:
-                self.make_train_function(force=True)  # it holds the old ones
+        weights = self._weights_by_class(class_weight)
         begin: _EpochBegin | None = None
         if isinstance(x, Dataset):
             self.start_step = x.start_step
@@ -285,21 +281,22 @@ class Trainer(keras.Model):
                 callbacks.insert(0, keras.callbacks.ProgbarLogger())
             if begin is not None:
                 callbacks.insert(0, begin)
-        return super().fit(
-            x=x,
-            y=y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            validation_split=validation_split,
-            validation_data=_fixed(validation_data),
-            shuffle=shuffle,
-            sample_weight=sample_weight,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            **kwargs,
-        )
+        with self._weighing(weights):
+            return super().fit(
+                x=x,
+                y=y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=_fixed(validation_data),
+                shuffle=shuffle,
+                sample_weight=sample_weight,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                **kwargs,
+            )
 
     def evaluate(
         self,
@@ -325,7 +322,7 @@ class Trainer(keras.Model):
         """
         self._check_order(x)
         with self._evaluating(x, batch_size):
-            logs = super().evaluate(
+            return super().evaluate(
                 x=_fixed(x),
                 y=y,
                 batch_size=batch_size,
@@ -333,12 +330,9 @@ class Trainer(keras.Model):
                 sample_weight=sample_weight,
                 steps=steps,
                 callbacks=callbacks,
-                return_dict=True,
+                return_dict=return_dict,
                 **kwargs,
             )
-        if return_dict:
-            return logs
-        return [*logs.values()] if len(logs) > 1 else logs["loss"]
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Returns what the model returns for all examples; arguments as in Keras.
@@ -367,6 +361,19 @@ class Trainer(keras.Model):
                 "SequenceDataset(..., sampling='consecutive') or "
                 "LineDataset(..., stateful=True)."
             )
+
+    @contextlib.contextmanager
+    def _weighing(self, weights: np.ndarray | None) -> Iterator[None]:
+        """Has `train_step` use weights of classes, and nothing else after it."""
+        self._class_weight = weights
+        if weights is not None:
+            self.train_function = None  # it holds those that were there
+        try:
+            yield
+        finally:
+            self._class_weight = None
+            if weights is not None:
+                self.train_function = None
 
     def _weights_by_class(self, given: dict[int, float] | None) -> np.ndarray | None:
         """Returns the weight of each id, `(V,)`; 1 where none is given."""
