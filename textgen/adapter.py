@@ -232,7 +232,7 @@ class KerasWriter(OneFile, Writer, Trainer):
         if self.input_kind == "one_hot" and len(inputs.shape) == 2:
             inputs = self._fed(inputs)  # ids, as textgen's datasets yield them
         if self.input_kind == "ids" and self._start_id != NO_SYMBOL:
-            # Keras's Embedding knows no -1: it is the symbol that texts are padded with.
+            # Keras's Embedding knows no -1: texts are padded with a symbol instead.
             start = ops.cast(self._start_id, inputs.dtype)
             inputs = ops.where(inputs == NO_SYMBOL, start, inputs)
         return self.network(inputs, training=training)
