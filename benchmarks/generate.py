@@ -30,7 +30,7 @@ import keras
 import numpy as np
 
 import textgen
-from textgen.layers import available_cores
+from textgen.backend import available_cores
 
 ROUNDS = 5
 SYMBOLS, UNITS, ROWS = 38, (128, 128), 64

@@ -139,7 +139,7 @@ PLANS = {
     ),
     "tang-poems": Plan(
         description="Chinese regulated verse, a couplet a line",
-        recipe="tang_poems",
+        recipe="tang-poems",
         corpus="tang-poems",
         network="vectors of 512, which are the output's weights too, LSTM 512, dropout "
         "0.5, dropout of recurrent weights 0.25; many-to-many; at last, 400 steps of "
@@ -194,7 +194,7 @@ def train(name: str, folder: Path) -> tuple[Path, str]:
     Returns:
         The path of the model, and a sentence that says how long it took and where.
     """
-    from textgen.layers import available_cores
+    from textgen.backend import available_cores
 
     plan = PLANS[name]
     commit = git("describe", "--always") or "unknown"

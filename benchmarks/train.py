@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 import textgen
-from textgen.layers import available_cores
+from textgen.backend import available_cores
 
 SYMBOLS = 65
 EMBEDDING = 64

@@ -13,7 +13,6 @@ dinosaurs.checkpoints, from which --resume goes on.
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -37,15 +36,14 @@ parser.add_argument("--resume", action="store_true", help="go on where it stoppe
 parser.add_argument("--output", default="dinosaurs.keras")
 parser.add_argument("--log", default="dinosaurs.csv")
 arguments = parser.parse_args()
-checkpoints = Path(arguments.output).with_suffix(".checkpoints")
-last, best = checkpoints / "last.keras", checkpoints / "best.keras"
 if Path(arguments.output).suffix != ".keras":
     parser.error(f"--output {arguments.output} must end in .keras")
-if arguments.resume and not last.exists():
-    parser.error(f"there is no {last} to go on from")
-if last.exists() and not arguments.resume:
-    parser.error(f"{checkpoints} holds a training: --resume, or delete it")
-checkpoints.mkdir(parents=True, exist_ok=True)
+try:
+    checkpoints = textgen.Checkpoints(
+        Path(arguments.output).with_suffix(".checkpoints"), arguments.resume
+    )
+except (OSError, ValueError) as error:
+    parser.error(str(error))
 
 # The list is sorted, so that its end is no fair sample: lines are drawn at random.
 keras.utils.set_random_seed(SEED)
@@ -64,20 +62,17 @@ train, validation = (
     )
     for part in (train_names, validation_names)
 )
-network: dict[str, Any] = {
-    "cell": CELL,
-    "units": UNITS,
-    "dropout": DROPOUT,
-    "return_sequences": True,
-    "start_step": True,  # before each name, as LineDataset has it
-}
 
-best_loss = None
 if arguments.resume:
-    model = textgen.load(last)
-    best_loss = textgen.load(best).evaluate(validation, return_dict=True)["loss"]
+    model = textgen.load(checkpoints.last)
 else:
-    model = textgen.LanguageModel(vocabulary, **network)
+    model = textgen.LanguageModel(
+        vocabulary,
+        cell=CELL,
+        units=UNITS,
+        dropout=DROPOUT,
+        return_sequences=True,
+    )
     # No name is empty: the newline begins as improbable. Training alone leaves one name
     # of a hundred empty.
     model.output_layer.bias.assign(-10.0 * vocabulary.one_hot([end_of_line])[0])
@@ -85,22 +80,18 @@ else:
 model.summary()
 model.fit(
     train,
-    initial_epoch=round(int(model.optimizer.iterations) / len(train)),
+    initial_epoch=checkpoints.epoch,
     epochs=arguments.epochs,
     validation_data=validation,
     callbacks=[
         textgen.SampleText(["", "ty", "mega"], temperatures=(0.5, 0.8), stop="\n"),
         keras.callbacks.CSVLogger(arguments.log, append=arguments.resume),
-        keras.callbacks.ModelCheckpoint(
-            best, save_best_only=True, initial_value_threshold=best_loss
-        ),
-        keras.callbacks.ModelCheckpoint(last),
+        checkpoints,
     ],
 )
 
 # What is kept is for writing: the best weights, and no optimizer.
-inventor = textgen.LanguageModel(vocabulary, **network)
-inventor.set_weights(textgen.load(best).trainable_weights)
+inventor = textgen.load(checkpoints.best).stripped()
 inventor.save(arguments.output)
 score = inventor.score([name + "\n" for name in validation_names])
 print(f"Validation: {score.nats:.4f} nats a character, {score.bits:.4f} bits")

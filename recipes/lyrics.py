@@ -28,7 +28,6 @@ cross-entropy under that name.)
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -64,11 +63,11 @@ arguments = parser.parse_args()
 output = Path(arguments.output)
 if output.suffix != ".keras":
     parser.error(f"--output {output} must end in .keras")
-checkpoints = output.with_suffix(".checkpoints")
-if arguments.resume and not checkpoints.exists():
-    parser.error(f"there is no {checkpoints} to go on from")
-if checkpoints.exists() and not arguments.resume:
-    parser.error(f"{checkpoints} holds a training: --resume, or delete it")
+folder = output.with_suffix(".checkpoints")
+if arguments.resume and not folder.exists():
+    parser.error(f"there is no {folder} to go on from")
+if folder.exists() and not arguments.resume:
+    parser.error(f"{folder} holds a training: --resume, or delete it")
 
 
 def print_perplexity(epoch: int, logs: dict) -> None:
@@ -82,20 +81,13 @@ prefixes = arguments.prefixes or [text[:4], text[CHARACTERS // 2 :][:4]]
 vocabulary = textgen.Vocabulary.from_text(text)
 ids = vocabulary.encode(text)
 print(f"{len(text):,} characters, {len(vocabulary):,} symbols")
-checkpoints.mkdir(parents=True, exist_ok=True)
-network: dict[str, Any] = {
-    "cell": "simple_rnn",
-    "units": UNITS,
-    "return_sequences": True,
-}
 
 for sampling in ("random", "consecutive"):
     keras.utils.set_random_seed(SEED)
     print(f"\n=== {sampling} sampling ===")
-    last = checkpoints / f"{sampling}-last.keras"
-    best = checkpoints / f"{sampling}-best.keras"
     log = output.with_name(f"{output.stem}-{sampling}.csv")
-    resumed = arguments.resume and last.exists()
+    resumed = arguments.resume and (folder / sampling).exists()
+    checkpoints = textgen.Checkpoints(folder / sampling, resumed)
     train = textgen.SequenceDataset(
         ids,
         SEQUENCE_LENGTH,
@@ -105,13 +97,17 @@ for sampling in ("random", "consecutive"):
         seed=SEED,
     )
     if resumed:
-        model = textgen.load(last)
+        model = textgen.load(checkpoints.last)
         if model.vocabulary != vocabulary:
-            parser.error(f"{last} learned another text than {arguments.path}")
+            parser.error(
+                f"{checkpoints.last} learned another text than {arguments.path}"
+            )
     else:
         model = textgen.LanguageModel(
             vocabulary,
-            **network,
+            cell="simple_rnn",
+            units=UNITS,
+            return_sequences=True,
             stateful=sampling == "consecutive",
             batch_size=BATCH_SIZE,
             initializer=(
@@ -131,7 +127,7 @@ for sampling in ("random", "consecutive"):
         )
     model.fit(
         train,
-        initial_epoch=round(int(model.optimizer.iterations) / len(train)),
+        initial_epoch=checkpoints.epoch,
         epochs=arguments.epochs,
         callbacks=[
             keras.callbacks.LambdaCallback(on_epoch_end=print_perplexity),
@@ -139,14 +135,10 @@ for sampling in ("random", "consecutive"):
                 prefixes, TEMPERATURES, every=arguments.every, max_new_tokens=NEW_TOKENS
             ),
             keras.callbacks.CSVLogger(log, append=resumed),
-            # A resumed training has forgotten the lowest loss, but it goes on falling.
-            keras.callbacks.ModelCheckpoint(best, monitor="loss", save_best_only=True),
-            keras.callbacks.ModelCheckpoint(last),
+            checkpoints,
         ],
     )
 
 # What is kept is for writing: the best weights, no optimizer, no carried states.
-singer = textgen.LanguageModel(vocabulary, **network)
-singer.set_weights(textgen.load(best).trainable_weights)
-singer.save(output)
+textgen.load(checkpoints.best).stripped().save(output)
 print(f"\nThe model of consecutive sampling is {output}.")

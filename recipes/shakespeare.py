@@ -21,7 +21,6 @@ shakespeare.csv, and the folder shakespeare.checkpoints, from which --resume goe
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -47,15 +46,14 @@ parser.add_argument("--resume", action="store_true", help="go on where it stoppe
 parser.add_argument("--output", default="shakespeare.keras")
 parser.add_argument("--log", default="shakespeare.csv")
 arguments = parser.parse_args()
-checkpoints = Path(arguments.output).with_suffix(".checkpoints")
-last, best = checkpoints / "last.keras", checkpoints / "best.keras"
 if Path(arguments.output).suffix != ".keras":
     parser.error(f"--output {arguments.output} must end in .keras")
-if arguments.resume and not last.exists():
-    parser.error(f"there is no {last} to go on from")
-if last.exists() and not arguments.resume:
-    parser.error(f"{checkpoints} holds a training: --resume, or delete it")
-checkpoints.mkdir(parents=True, exist_ok=True)
+try:
+    checkpoints = textgen.Checkpoints(
+        Path(arguments.output).with_suffix(".checkpoints"), arguments.resume
+    )
+except (OSError, ValueError) as error:
+    parser.error(str(error))
 
 keras.utils.set_random_seed(SEED)
 text = textgen.load_corpus(CORPUS, lowercase=True)
@@ -70,43 +68,33 @@ train, validation = (
     for part in (train_text, validation_text)
 )
 print(f"{train.num_examples:,} windows, {len(vocabulary)} symbols")
-network: dict[str, Any] = {
-    "cell": "lstm",
-    "units": UNITS,
-    "dropout": DROPOUT,
-    "sequence_length": SEQUENCE_LENGTH,
-}
 
-best_loss = None
 if arguments.resume:
-    model = textgen.load(last)
-    if not arguments.all:  # the training loss is no memory: it falls in any case
-        best_loss = textgen.load(best).evaluate(validation, return_dict=True)["loss"]
+    model = textgen.load(checkpoints.last)
 else:
-    model = textgen.LanguageModel(vocabulary, **network)
+    model = textgen.LanguageModel(
+        vocabulary,
+        cell="lstm",
+        units=UNITS,
+        dropout=DROPOUT,
+        sequence_length=SEQUENCE_LENGTH,
+    )
     model.compile(keras.optimizers.Adam(LEARNING_RATE, clipvalue=CLIP_VALUE))
 model.summary()
 model.fit(
     train,
-    initial_epoch=round(int(model.optimizer.iterations) / len(train)),
+    initial_epoch=checkpoints.epoch,
     epochs=arguments.epochs,
     validation_data=None if arguments.all else validation,
     callbacks=[
         textgen.SampleText(PROMPT, temperatures=(0.5, 0.8, 1.0)),
         keras.callbacks.CSVLogger(arguments.log, append=arguments.resume),
-        keras.callbacks.ModelCheckpoint(
-            best,
-            monitor="loss" if arguments.all else "val_loss",
-            save_best_only=True,
-            initial_value_threshold=best_loss,
-        ),
-        keras.callbacks.ModelCheckpoint(last),
+        checkpoints,
     ],
 )
 
 # What is kept is for writing: the best weights, and no optimizer.
-poet = textgen.LanguageModel(vocabulary, **network)
-poet.set_weights(textgen.load(best).trainable_weights)
+poet = textgen.load(checkpoints.best).stripped()
 poet.save(arguments.output)
 score = poet.score(validation_text)
 print(f"Last tenth: {score.nats:.4f} nats a character, {score.bits:.4f} bits")

@@ -20,7 +20,6 @@ sonnets-large.checkpoints, from which --resume goes on.
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -46,15 +45,14 @@ parser.add_argument("--resume", action="store_true", help="go on where it stoppe
 parser.add_argument("--output", default="sonnets-large.keras")
 parser.add_argument("--log", default="sonnets-large.csv")
 arguments = parser.parse_args()
-checkpoints = Path(arguments.output).with_suffix(".checkpoints")
-last, best = checkpoints / "last.keras", checkpoints / "best.keras"
 if Path(arguments.output).suffix != ".keras":
     parser.error(f"--output {arguments.output} must end in .keras")
-if arguments.resume and not last.exists():
-    parser.error(f"there is no {last} to go on from")
-if last.exists() and not arguments.resume:
-    parser.error(f"{checkpoints} holds a training: --resume, or delete it")
-checkpoints.mkdir(parents=True, exist_ok=True)
+try:
+    checkpoints = textgen.Checkpoints(
+        Path(arguments.output).with_suffix(".checkpoints"), arguments.resume
+    )
+except (OSError, ValueError) as error:
+    parser.error(str(error))
 
 keras.utils.set_random_seed(SEED)
 text = textgen.load_corpus(CORPUS, lowercase=True)
@@ -69,14 +67,6 @@ validation = textgen.SequenceDataset(
 )
 
 plays = textgen.load(START)
-network: dict[str, Any] = {
-    "cell": plays.cell,
-    "units": plays.units,
-    "embedding": plays.embedding,
-    "dropout": DROPOUT,
-    "weight_dropout": WEIGHT_DROPOUT,
-    "return_sequences": True,
-}
 
 steps = arguments.epochs * len(train)
 warmup_steps = steps // 10
@@ -87,14 +77,20 @@ schedule = keras.optimizers.schedules.CosineDecay(
     warmup_steps=warmup_steps,
 )
 
-best_loss = None
 if arguments.resume:
-    model = textgen.load(last)
+    model = textgen.load(checkpoints.last)
     model.optimizer.learning_rate = schedule  # for as many epochs as are asked for now
-    best_loss = textgen.load(best).evaluate(validation, return_dict=True)["loss"]
 else:
     model = textgen.LanguageModel(
-        vocabulary, **network, stateful=True, batch_size=BATCH_SIZE
+        vocabulary,
+        cell=plays.cell,
+        units=plays.units,
+        embedding=plays.embedding,
+        dropout=DROPOUT,
+        weight_dropout=WEIGHT_DROPOUT,
+        return_sequences=True,
+        stateful=True,
+        batch_size=BATCH_SIZE,
     )
     # Every symbol takes over its weights. The brackets, which the plays lack, begin as
     # commas.
@@ -115,22 +111,18 @@ else:
 model.summary()
 model.fit(
     train,
-    initial_epoch=round(int(model.optimizer.iterations) / len(train)),
+    initial_epoch=checkpoints.epoch,
     epochs=arguments.epochs,
     validation_data=validation,
     callbacks=[
         textgen.SampleText(PROMPT, temperatures=(0.5, 0.8, 1.0)),
         keras.callbacks.CSVLogger(arguments.log, append=arguments.resume),
-        keras.callbacks.ModelCheckpoint(
-            best, save_best_only=True, initial_value_threshold=best_loss
-        ),
-        keras.callbacks.ModelCheckpoint(last),
+        checkpoints,
     ],
 )
 
 # What is kept is for writing: the best weights, no optimizer, no carried states.
-poet = textgen.LanguageModel(vocabulary, **network)
-poet.set_weights(textgen.load(best).trainable_weights)
+poet = textgen.load(checkpoints.best).stripped()
 poet.save(arguments.output)
 score = poet.score(vocabulary.decode(validation_ids))
 print(f"Validation: {score.nats:.4f} nats a character, {score.bits:.4f} bits")

@@ -22,7 +22,6 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -54,15 +53,14 @@ parser.add_argument("--resume", action="store_true", help="go on where it stoppe
 parser.add_argument("--output", default="words.keras")
 parser.add_argument("--log", default="words.csv")
 arguments = parser.parse_args()
-checkpoints = Path(arguments.output).with_suffix(".checkpoints")
-last, best = checkpoints / "last.keras", checkpoints / "best.keras"
 if Path(arguments.output).suffix != ".keras":
     parser.error(f"--output {arguments.output} must end in .keras")
-if arguments.resume and not last.exists():
-    parser.error(f"there is no {last} to go on from")
-if last.exists() and not arguments.resume:
-    parser.error(f"{checkpoints} holds a training: --resume, or delete it")
-checkpoints.mkdir(parents=True, exist_ok=True)
+try:
+    checkpoints = textgen.Checkpoints(
+        Path(arguments.output).with_suffix(".checkpoints"), arguments.resume
+    )
+except (OSError, ValueError) as error:
+    parser.error(str(error))
 
 keras.utils.set_random_seed(SEED)
 text = textgen.load_corpus(arguments.corpus, encoding=arguments.encoding)
@@ -84,15 +82,6 @@ train = textgen.SequenceDataset(
 validation = textgen.SequenceDataset(
     validation_ids, 128, batch_size=8, sampling="consecutive", random_offset=False
 )
-network: dict[str, Any] = {
-    "cell": "lstm",
-    "units": UNITS,
-    "embedding": UNITS[-1],
-    "tie_weights": True,
-    "dropout": DROPOUT,
-    "weight_dropout": WEIGHT_DROPOUT,
-    "return_sequences": True,
-}
 
 steps = arguments.epochs * len(train)
 warmup_steps = min(WARMUP_STEPS, steps // 10)
@@ -103,16 +92,23 @@ schedule = keras.optimizers.schedules.CosineDecay(
     warmup_steps=warmup_steps,
 )
 
-best_loss = None
 if arguments.resume:
-    model = textgen.load(last)
+    model = textgen.load(checkpoints.last)
     if model.vocabulary != vocabulary:
-        parser.error(f"{last} learned another text than {arguments.corpus}")
+        parser.error(f"{checkpoints.last} learned another text than {arguments.corpus}")
     model.optimizer.learning_rate = schedule  # for as many epochs as are asked for now
-    best_loss = textgen.load(best).evaluate(validation, return_dict=True)["loss"]
 else:
     model = textgen.LanguageModel(
-        vocabulary, **network, stateful=True, batch_size=BATCH_SIZE
+        vocabulary,
+        cell="lstm",
+        units=UNITS,
+        embedding=UNITS[-1],
+        tie_weights=True,
+        dropout=DROPOUT,
+        weight_dropout=WEIGHT_DROPOUT,
+        return_sequences=True,
+        stateful=True,
+        batch_size=BATCH_SIZE,
     )
     model.compile(
         keras.optimizers.AdamW(
@@ -123,7 +119,7 @@ else:
 model.summary()
 model.fit(
     train,
-    initial_epoch=round(int(model.optimizer.iterations) / len(train)),
+    initial_epoch=checkpoints.epoch,
     epochs=arguments.epochs,
     validation_data=validation,
     callbacks=[
@@ -131,16 +127,12 @@ model.fit(
             arguments.prompt, temperatures=(0.5, 0.8, 1.0), max_new_tokens=80
         ),
         keras.callbacks.CSVLogger(arguments.log, append=arguments.resume),
-        keras.callbacks.ModelCheckpoint(
-            best, save_best_only=True, initial_value_threshold=best_loss
-        ),
-        keras.callbacks.ModelCheckpoint(last),
+        checkpoints,
     ],
 )
 
 # What is kept is for writing: the best weights, no optimizer, no carried states.
-writer = textgen.LanguageModel(vocabulary, **network)
-writer.set_weights(textgen.load(best).trainable_weights)
+writer = textgen.load(checkpoints.best).stripped()
 writer.save(arguments.output)
 score = writer.score(vocabulary.decode(validation_ids))
 print(f"Validation: {score.nats:.4f} nats a symbol, perplexity {score.perplexity:.2f}")

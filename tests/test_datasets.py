@@ -12,9 +12,9 @@ from textgen import (
     SequenceDataset,
     Vocabulary,
     WindowDataset,
-    datasets,
     vectorize,
 )
+from textgen import batches as batches_
 
 WINDOW_CASES = [
     # symbols, sequence_length, sequence_stride, batch_size
@@ -504,18 +504,18 @@ def test_argument_out_of_range(make, arguments):
 @pytest.mark.parametrize("size", range(1, 201))
 def test_permute_is_a_bijection(size):
     for key in [(0, 0), (1, 7)]:
-        result = datasets.permute(np.arange(size), size, key)
+        result = batches_.permute(np.arange(size), size, key)
         np.testing.assert_array_equal(np.sort(result), np.arange(size))
 
 
 @pytest.mark.parametrize("size", [65_536, 65_537, 99_856, 100_003])
 def test_permute_many(size):
-    everything = datasets.permute(np.arange(size), size, (3, 1))
+    everything = batches_.permute(np.arange(size), size, (3, 1))
     inverse = np.full(size, -1)
     inverse[everything] = np.arange(size)
     assert (inverse >= 0).all()
     some = np.random.default_rng(0).integers(0, size, (10, 20))
-    result = datasets.permute(some, size, (3, 1))
+    result = batches_.permute(some, size, (3, 1))
     assert result.dtype == np.int64
     np.testing.assert_array_equal(inverse[result], some)
 
@@ -524,7 +524,7 @@ def test_permute_many(size):
 def test_permute_samples_of_a_huge_range(size):
     indices = np.random.default_rng(0).choice(10**9, 20_000, replace=False)
     indices = np.unique(np.concatenate([indices, size - 1 - indices]))
-    result = datasets.permute(indices, size, (0, 5))
+    result = batches_.permute(indices, size, (0, 5))
     assert result.min() >= 0
     assert result.max() < size
     assert len(np.unique(result)) == len(indices)
@@ -532,7 +532,7 @@ def test_permute_samples_of_a_huge_range(size):
 
 def test_permute_mixes():
     size = 10_000
-    result = datasets.permute(np.arange(size), size, (0, 0))
+    result = batches_.permute(np.arange(size), size, (0, 0))
     # Three standard deviations of the correlation of two random orders.
     assert abs(np.corrcoef(np.arange(size), result)[0, 1]) < 3 / math.sqrt(size)
     assert abs(np.corrcoef(result[1:], result[:-1])[0, 1]) < 3 / math.sqrt(size)
@@ -571,7 +571,7 @@ def test_set_epoch():
 def test_view_of_an_epoch_leaves_the_dataset_alone(epoch):
     dataset = make_window(0)
     dataset.set_epoch(2)
-    view = datasets.View(dataset, epoch)
+    view = batches_.View(dataset, epoch)
     for _ in range(2):
         assert same(list(view), batches(make_window(0), epoch))
     assert dataset.next_epoch == 2
@@ -583,13 +583,13 @@ def test_view_of_an_epoch_leaves_the_dataset_alone(epoch):
 def test_view_of_the_text_is_in_its_order(make):
     dataset = make(0)
     dataset.random_offset = True
-    starts = [x[:, 0].tolist() for x, _ in datasets.View(dataset, None)]
+    starts = [x[:, 0].tolist() for x, _ in batches_.View(dataset, None)]
     if make in (make_window, make_random):  # of consecutive integers
         step = 3 if make is make_window else 7
         flat = list(itertools.chain(*starts))
         assert flat == list(range(0, step * len(flat), step))
     else:
-        lines = [y[:, 0].tolist() for _, y in datasets.View(dataset, None)]
+        lines = [y[:, 0].tolist() for _, y in batches_.View(dataset, None)]
         assert [each[0] for each in lines] == sorted(each[0] for each in lines)
         if make is make_lines:
             flat = list(itertools.chain(*lines))
@@ -602,7 +602,7 @@ def test_feed_goes_on_where_it_was(length):
     number = len(dataset)
     passes = [batches(make_window(0), epoch) for epoch in range(14)]
     every = [batch for each in passes for batch in each]
-    feed = datasets.Feed(dataset, length)
+    feed = batches_.Feed(dataset, length)
     assert len(feed) == length
     for first in (0, length, number + 2):
         feed.first = first

@@ -11,59 +11,29 @@ import pytest
 import textgen
 
 FOLDER = Path(textgen.__file__).parent
-MODULES = sorted(path.stem for path in FOLDER.glob("*.py"))
+MODULES = sorted(
+    ".".join(path.relative_to(FOLDER).with_suffix("").parts)
+    for path in FOLDER.rglob("*.py")
+)
 ANYTHING = None
 
-# Module -> what it may import: modules of textgen, other packages, and packages inside
-# functions only.
-ALLOWED = {
-    "corpus": (set(), set(), set()),
-    "vocabulary": (set(), {"numpy"}, set()),
-    "datasets": ({"vocabulary"}, {"keras", "numpy"}, {"tensorflow"}),
-    "recurrence": (set(), {"keras", "numpy"}, {"tensorflow"}),
-    "layers": ({"recurrence"}, {"keras"}, {"tensorflow", "jax", "torch"}),
-    "metrics": ({"vocabulary"}, {"keras", "numpy"}, set()),
+# Room -> the rooms that it knows, other packages, and packages inside functions only.
+# A room is a module or a package of textgen; it also knows itself.
+ROOMS = {
+    "keras_internals": (set(), {"keras"}, set()),
+    "backend": (set(), {"keras"}, {"jax", "tensorflow", "torch"}),
+    "text": (set(), {"numpy"}, set()),
+    "batches": ({"keras_internals"}, {"keras", "numpy"}, {"tensorflow"}),
+    "datasets": ({"batches", "text"}, {"numpy"}, set()),
+    "layers": ({"backend", "keras_internals"}, {"keras", "numpy"}, set()),
+    "decoding": ({"backend", "text"}, {"keras", "numpy"}, set()),
     "training": (
-        {"datasets", "layers", "metrics", "vocabulary"},
-        {"keras", "numpy"},
-        {"tensorflow"},
-    ),
-    "sampling": (set(), {"keras", "numpy"}, set()),
-    "generation": (
-        {"sampling"},
-        {"keras", "numpy"},
-        {"tensorflow", "jax", "torch"},
-    ),
-    "writing": (
-        {"generation", "sampling", "vocabulary"},
+        {"backend", "batches", "keras_internals", "text"},
         {"keras", "numpy"},
         set(),
     ),
-    "blend": ({"sampling", "vocabulary", "writing"}, {"keras", "numpy"}, set()),
-    "saving": (set(), set(), set()),
-    "adapter": (
-        {"layers", "metrics", "saving", "training", "vocabulary", "writing"},
-        {"keras"},
-        set(),
-    ),
-    "completion": (set(), set(), set()),
-    "catalogue": ({"corpus"}, set(), set()),
-    "model": (
-        {
-            "adapter",
-            "catalogue",
-            "layers",
-            "saving",
-            "training",
-            "vocabulary",
-            "writing",
-        },
-        {"keras", "numpy"},
-        {"tensorflow"},
-    ),
-    "callbacks": (set(), {"keras"}, set()),
-    "legacy": (
-        {"layers", "model", "vocabulary"},
+    "models": (
+        {"backend", "decoding", "keras_internals", "layers", "text", "training"},
         {"h5py", "keras", "numpy"},
         set(),
     ),
@@ -76,7 +46,8 @@ HEAVY = {"keras", "tensorflow", "jax", "torch"}
 
 
 def parse(module):
-    return ast.parse((FOLDER / f"{module}.py").read_text(encoding="utf-8"))
+    path = FOLDER.joinpath(*module.split(".")).with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def is_for_type_checkers(node):
@@ -103,14 +74,28 @@ def imported(tree):
     return top, inner
 
 
+def module_of(names):
+    """The module of textgen that the longest possible part of a dotted name is."""
+    if names[0] in textgen._MODULES:  # a public name stands for what defines it
+        return textgen._MODULES[names[0]]
+    for end in range(len(names), 0, -1):
+        module = ".".join(names[:end])
+        if module in MODULES:
+            return module
+    return names[0]
+
+
+def room_of(module):
+    return module.split(".")[0]
+
+
 def own_and_others(names):
     """Of full names, the modules of textgen, and the packages not Python's own."""
     own, others = set(), set()
     for name in names:
         package, *rest = name.split(".")
         if package == "textgen":
-            # A public name stands for the module that defines it.
-            own.add(textgen._MODULES.get(rest[0], rest[0]) if rest else "__init__")
+            own.add(module_of(rest) if rest else "__init__")
         elif package not in sys.stdlib_module_names:
             others.add(package)
     return own, others
@@ -122,34 +107,65 @@ def run(code, folder):
     ).stdout.decode()
 
 
-def test_every_module_has_a_place():
-    assert set(MODULES) <= set(ALLOWED)
+def test_every_module_has_a_room():
+    assert set(map(room_of, MODULES)) == set(ROOMS)
 
 
-def test_allowed_imports_go_one_way():
-    graph = {module: own for module, (own, *_) in ALLOWED.items() if own}
+def test_rooms_know_only_those_above_them():
+    above = set()
+    for room, (known, *_) in ROOMS.items():
+        assert known is ANYTHING or known <= above
+        above.add(room)
+
+
+def test_modules_import_one_way():
+    graph = {}
+    for module in MODULES:
+        if module != "__init__":
+            top, inner = imported(parse(module))
+            graph[module] = own_and_others(top | inner)[0] - {"__init__", module}
     assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_are_allowed(module):
-    own, packages, inner_packages = ALLOWED[module]
+    rooms, packages, inner_packages = ROOMS[room_of(module)]
     top, inner = map(own_and_others, imported(parse(module)))
-    if own is not ANYTHING:
-        assert top[0] <= own
+    known = [set(map(room_of, own)) - {room_of(module)} for own in (top[0], inner[0])]
+    if rooms is not ANYTHING:
+        assert known[0] <= rooms
     if packages is not ANYTHING:
         assert top[1] <= packages
     if inner_packages is not ANYTHING:
-        assert inner[0] <= own
+        assert known[1] <= rooms
         assert inner[1] <= packages | inner_packages
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if "__init__" in name])
+def test_packages_hold_no_code(module):
+    if module != "__init__":
+        [only] = parse(module).body
+        assert isinstance(only.value, ast.Constant)
 
 
 @pytest.mark.parametrize(
     ("code", "top", "inner"),
     [
-        ("import textgen.model as m, keras", ({"model"}, {"keras"}), ({*()}, {*()})),
-        ("from textgen import cli, load", ({"cli", "model"}, {*()}), ({*()}, {*()})),
-        ("from . import cli\nfrom .model import x", ({"cli", "model"},), ()),
+        (
+            "import textgen.models.blend as m, keras",
+            ({"models.blend"}, {"keras"}),
+            (set(), set()),
+        ),
+        (
+            "from textgen import cli, load",
+            ({"cli", "models.loading"}, set()),
+            (set(), set()),
+        ),
+        (
+            "from . import backend\nfrom .text.splits import x",
+            ({"backend", "text.splits"},),
+            (),
+        ),
         ("class C:\n def f(self):\n  import jax.numpy", (), ({*()}, {"jax"})),
         ("if x:\n try:\n  import torch\n finally: pass", ({*()}, {"torch"}), ()),
         ("if TYPE_CHECKING:\n import torch\nimport os.path", (), ()),
@@ -168,7 +184,7 @@ def test_imports_are_found(code, top, inner):
         "import textgen; dir(textgen); textgen.__all__; hasattr(textgen, 'no')",
         "import textgen; textgen.load_corpus('dinosaurs'); textgen.PRETRAINED",
         "import textgen; textgen.Vocabulary.from_text('text').encode('text')",
-        "import textgen.cli",
+        "import textgen.cli.main",
         "import runpy, sys; sys.argv = ['textgen', '--help']\n"
         "try: runpy.run_module('textgen', run_name='__main__')\n"
         "except SystemExit: pass",

@@ -11,53 +11,55 @@ __version__ = "0.1.0"
 
 # Public name -> module. A name is added here and in the block below.
 _MODULES = {
-    "CORPORA": "corpus",
-    "load_corpus": "corpus",
-    "split": "corpus",
-    "split_lines": "corpus",
-    "PRETRAINED": "catalogue",
-    "Vocabulary": "vocabulary",
+    "CORPORA": "text.corpora",
+    "load_corpus": "text.corpora",
+    "split": "text.splits",
+    "split_lines": "text.splits",
+    "PRETRAINED": "models.catalogue",
+    "Vocabulary": "text.vocabulary",
     "LineDataset": "datasets",
     "SequenceDataset": "datasets",
     "WindowDataset": "datasets",
     "vectorize": "datasets",
-    "GRU": "layers",
-    "LSTM": "layers",
-    "OneHot": "layers",
-    "SimpleRNN": "layers",
-    "LanguageModel": "model",
-    "load": "model",
-    "Blend": "blend",
-    "SampleText": "callbacks",
-    "Accuracy": "metrics",
-    "BitsPerCharacter": "metrics",
-    "CrossEntropy": "metrics",
-    "Perplexity": "metrics",
+    "GRU": "layers.recurrent",
+    "LSTM": "layers.recurrent",
+    "OneHot": "layers.inputs",
+    "SimpleRNN": "layers.recurrent",
+    "LanguageModel": "models.language_model",
+    "load": "models.loading",
+    "Blend": "models.blend",
+    "Checkpoints": "training.checkpoints",
+    "SampleText": "training.callbacks",
+    "Accuracy": "training.metrics",
+    "BitsPerCharacter": "training.metrics",
+    "CrossEntropy": "training.losses",
+    "Perplexity": "training.metrics",
 }
 
 if TYPE_CHECKING:
-    from textgen.blend import Blend as Blend
-    from textgen.callbacks import SampleText as SampleText
-    from textgen.catalogue import PRETRAINED as PRETRAINED
-    from textgen.corpus import CORPORA as CORPORA
-    from textgen.corpus import load_corpus as load_corpus
-    from textgen.corpus import split as split
-    from textgen.corpus import split_lines as split_lines
     from textgen.datasets import LineDataset as LineDataset
     from textgen.datasets import SequenceDataset as SequenceDataset
     from textgen.datasets import WindowDataset as WindowDataset
     from textgen.datasets import vectorize as vectorize
-    from textgen.layers import GRU as GRU
-    from textgen.layers import LSTM as LSTM
-    from textgen.layers import OneHot as OneHot
-    from textgen.layers import SimpleRNN as SimpleRNN
-    from textgen.metrics import Accuracy as Accuracy
-    from textgen.metrics import BitsPerCharacter as BitsPerCharacter
-    from textgen.metrics import CrossEntropy as CrossEntropy
-    from textgen.metrics import Perplexity as Perplexity
-    from textgen.model import LanguageModel as LanguageModel
-    from textgen.model import load as load
-    from textgen.vocabulary import Vocabulary as Vocabulary
+    from textgen.layers.inputs import OneHot as OneHot
+    from textgen.layers.recurrent import GRU as GRU
+    from textgen.layers.recurrent import LSTM as LSTM
+    from textgen.layers.recurrent import SimpleRNN as SimpleRNN
+    from textgen.models.blend import Blend as Blend
+    from textgen.models.catalogue import PRETRAINED as PRETRAINED
+    from textgen.models.language_model import LanguageModel as LanguageModel
+    from textgen.models.loading import load as load
+    from textgen.text.corpora import CORPORA as CORPORA
+    from textgen.text.corpora import load_corpus as load_corpus
+    from textgen.text.splits import split as split
+    from textgen.text.splits import split_lines as split_lines
+    from textgen.text.vocabulary import Vocabulary as Vocabulary
+    from textgen.training.callbacks import SampleText as SampleText
+    from textgen.training.checkpoints import Checkpoints as Checkpoints
+    from textgen.training.losses import CrossEntropy as CrossEntropy
+    from textgen.training.metrics import Accuracy as Accuracy
+    from textgen.training.metrics import BitsPerCharacter as BitsPerCharacter
+    from textgen.training.metrics import Perplexity as Perplexity
 
 __all__ = [*_MODULES, "__version__"]
 

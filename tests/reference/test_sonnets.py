@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import textgen
-from textgen import legacy
+from textgen.models import legacy
 
 MODEL = "model_shakespeare_kiank_350_epoch.h5"
 

@@ -1,0 +1,126 @@
+import dataclasses
+import shutil
+
+import pytest
+
+import textgen
+from textgen.cli import main as cli
+from textgen.models import catalogue
+
+NAMES = list(textgen.PRETRAINED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_found_by_name_and_loaded(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = catalogue.find(name)
+    assert path == catalogue.path_of(name)
+    assert path.name == f"{name}.keras"
+    model = textgen.load(name)
+    assert (model.compiled, model.stateful) == (False, False)
+
+
+def test_name_wins_over_a_file_that_is_no_model(tmp_path, monkeypatch):
+    # A corpus may well be called so, and lie here.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shakespeare").write_text("Shall I compare thee")
+    assert catalogue.find("shakespeare") == catalogue.path_of("shakespeare")
+
+
+def test_path_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shakespeare.keras").write_bytes(b"of one's own")
+    for path in ("shakespeare.keras", tmp_path / "shakespeare.keras"):
+        assert catalogue.find(path).read_bytes() == b"of one's own"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("shakespear", "no model file shakespear, .* Did you mean shakespeare"),
+        ("Tang-Poems", "Did you mean tang-poems"),
+        ("poet.keras", f"Known: {', '.join(NAMES)}"),
+        ("", "no model file"),
+    ],
+)
+def test_unknown_name(name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=message):
+        textgen.load(name)
+
+
+@pytest.fixture
+def _copy(tmp_path, monkeypatch):
+    """A catalogue of one model, in a folder that may be spoiled."""
+    shutil.copy(catalogue.path_of("dinosaurs"), tmp_path)
+    monkeypatch.setattr(catalogue, "_FOLDER", tmp_path)
+
+
+@pytest.mark.usefixtures("_copy")
+def test_changed_file_is_refused(tmp_path, capsys):
+    textgen.load("dinosaurs")
+    path = tmp_path / "dinosaurs.keras"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"damaged: its SHA-256.*Install textgen"):
+        textgen.load("dinosaurs")
+    assert cli.main(["generate", "dinosaurs"]) == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_copy")
+def test_missing_file_is_named(tmp_path):
+    (tmp_path / "dinosaurs.keras").unlink()
+    with pytest.raises(FileNotFoundError, match=r"dinosaurs is not installed"):
+        textgen.load("dinosaurs")
+
+
+def test_entries_are_whole():
+    for name, entry in textgen.PRETRAINED.items():
+        assert entry.corpus in textgen.CORPORA, name
+        assert 0 < entry.nats < 10, name
+        assert len(entry.sha256) == 64, name
+        assert all(dataclasses.asdict(entry).values()), name
+
+
+def test_list(capsys):
+    assert cli.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    for name, entry in textgen.PRETRAINED.items():
+        size = catalogue.path_of(name).stat().st_size / 1e6
+        assert f"{name}: {entry.description}\n    {size:.1f} MB" in printed
+        assert f"{entry.nats:.3f} nats" in printed
+        assert f"textgen generate {name} -" in printed
+    for name, known in textgen.CORPORA.items():
+        assert f"{name}: {known.description}\n    {known.characters:,} ch" in printed
+
+
+@pytest.mark.usefixtures("_copy")
+def test_list_of_what_is_not_installed(capsys):
+    assert cli.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert "    missing, " in printed
+    assert printed.count(" MB, ") == 1
+
+
+@pytest.mark.parametrize("name", textgen.CORPORA)
+def test_characters_of_a_corpus(name, corpus_text):
+    assert len(corpus_text(name)) == textgen.CORPORA[name].characters
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["generate", "dinosaurs", "--count", "2", "--stop", "\\n"],
+        ["generate", "dinosaurs", "dinosaurs", "--weights", "1", "2"],
+        ["evaluate", "dinosaurs", "dinosaurs", "--lines", "--lowercase"],
+        ["info", "dinosaurs"],
+    ],
+)
+def test_commands_take_names(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(command) == 0
+    printed = capsys.readouterr()
+    assert printed.out.strip()
+    assert not printed.err

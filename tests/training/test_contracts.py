@@ -1,0 +1,179 @@
+"""What `LanguageModel` refuses or puts right, whatever the data come as."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import textgen
+import textgen.batches
+
+TEXT = "the quick brown fox jumps over the lazy dog\n" * 8
+VOCABULARY = textgen.Vocabulary.from_text(TEXT)
+IDS = VOCABULARY.encode(TEXT)
+STEPS = 6
+
+
+def compiled(loss=None, metrics=None, **kwargs):
+    keras.utils.set_random_seed(0)
+    model = textgen.LanguageModel(
+        VOCABULARY, cell="gru", units=8, sequence_length=STEPS, **kwargs
+    )
+    model.compile(loss=loss, metrics=metrics)
+    return model
+
+
+def windows(steps=STEPS):
+    dataset = textgen.WindowDataset(IDS, steps, batch_size=16)
+    return [dataset[index] for index in range(4)]
+
+
+def from_generator(steps):
+    return (batch for batch in windows(steps))
+
+
+def from_tensorflow(steps):
+    return tf.data.Dataset.from_generator(
+        lambda: from_generator(steps),
+        output_signature=(
+            tf.TensorSpec((None, None), tf.int32),
+            tf.TensorSpec((None,), tf.int32),
+        ),
+    )
+
+
+def test_windows_of_another_length_from_a_generator():
+    with pytest.raises(ValueError, match=f"9 steps long.*sequence_length={STEPS}"):
+        compiled().fit(from_generator(9), verbose=0)
+
+
+def test_windows_of_unknown_length_from_tensorflow():
+    # Only the running graph knows their length.
+    model = compiled()
+    model.fit(from_tensorflow(STEPS), verbose=0)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=rf"(?s)sequence_length={STEPS} steps long.*\[9\]",
+    ):
+        model.fit(from_tensorflow(9), verbose=0)
+
+
+def test_validation_windows_of_another_length():
+    with pytest.raises(ValueError, match=f"9 steps long.*sequence_length={STEPS}"):
+        compiled().fit(
+            textgen.WindowDataset(IDS, STEPS),
+            validation_data=textgen.WindowDataset(IDS, 9),
+            verbose=0,
+        )
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        textgen.SequenceDataset(IDS, STEPS, 4, sampling="random"),
+        textgen.LineDataset(IDS, VOCABULARY.ids["\n"], batch_size=4),
+    ],
+)
+def test_stateful_model_refuses_batches_that_do_not_continue(dataset):
+    model = compiled(return_sequences=True, stateful=True, batch_size=4)
+    with pytest.raises(ValueError, match="sampling='consecutive'"):
+        model.fit(dataset, verbose=0)
+
+
+def test_evaluation_of_a_stateful_model_from_tensorflow_at_another_batch_size():
+    model = compiled(return_sequences=True, stateful=True, batch_size=4)
+    strands = textgen.SequenceDataset(
+        IDS, STEPS, 8, sampling="consecutive", random_offset=False
+    )
+    batches = [strands[index] for index in range(len(strands))]
+    x, y = (np.concatenate(part) for part in zip(*batches, strict=True))
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+    assert model.evaluate(data, verbose=0) == pytest.approx(
+        model.evaluate(strands, verbose=0)
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["categorical_crossentropy", "sparse_categorical_crossentropy", "ce"]
+)
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_metric_that_means_cross_entropy_is_the_loss(name, one_hot):
+    x, y = windows()[0]
+    y = VOCABULARY.one_hot(y) if one_hot else y
+    logs = compiled(metrics=[name]).evaluate(x, y, 16, 0, return_dict=True)
+    assert logs[name] == pytest.approx(logs["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ids", "one-hot", "padded lines"])
+def test_accuracy_follows_the_targets(kind):
+    model = compiled(metrics=["accuracy"], return_sequences=kind == "padded lines")
+    if kind == "padded lines":
+        x, y = textgen.LineDataset(IDS, VOCABULARY.ids["\n"], 60, batch_size=4)[0]
+    else:
+        x, y = windows()[0]
+    logits = model.predict(x, verbose=0)
+    expected = (logits.argmax(axis=-1) == y)[y >= 0].mean()
+    targets = VOCABULARY.one_hot(y) if kind == "one-hot" else y
+    logs = model.evaluate(x, targets, verbose=0, return_dict=True)
+    assert logs["accuracy"] == pytest.approx(expected)
+
+
+def test_network_of_ones_own_learns_from_ids():
+    keras.utils.set_random_seed(0)
+    own = keras.Sequential(
+        [
+            keras.Input((STEPS,), dtype="int32"),
+            textgen.OneHot(len(VOCABULARY)),
+            keras.layers.LSTM(8),
+            keras.layers.Dense(len(VOCABULARY), "softmax"),
+        ]
+    )
+    own.compile("rmsprop", "sparse_categorical_crossentropy")
+    history = own.fit(textgen.WindowDataset(IDS, STEPS), epochs=2, verbose=0)
+    assert history.history["loss"][1] < history.history["loss"][0]
+
+
+def test_loss_in_a_list_is_the_loss():
+    x, y = windows()[0]
+    listed = compiled(loss=["sparse_categorical_crossentropy"])
+    assert listed.evaluate(x, y, verbose=0) == compiled().evaluate(x, y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "loss", ["categorical_focal_crossentropy", keras.losses.binary_crossentropy]
+)
+def test_loss_function_on_probabilities_is_refused(loss):
+    with pytest.raises(ValueError, match="crossentropy expects probabilities"):
+        compiled(loss=loss)
+
+
+def test_activation_must_be_a_name():
+    with pytest.raises(ValueError, match=r"activation=.*must be a name"):
+        compiled(activation=keras.activations.relu)
+
+
+def test_callback_list_trains_as_a_list_does():
+    weights = []
+    for make in (list, keras.callbacks.CallbackList):
+        model = compiled()
+        for _ in range(2):  # the second goes on with the order of epoch 1
+            model.fit(windows_of := textgen.WindowDataset(IDS, STEPS), verbose=0)
+            model.fit(windows_of, callbacks=make([]), verbose=0)
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_dataset_of_ones_own():
+    class Reversed(textgen.batches.Dataset):
+        def __len__(self):
+            return 2
+
+        steps, target_steps = STEPS, ()
+
+        def batch(self, index, epoch):
+            x = self.ids[::-1][: 4 * STEPS].reshape(4, STEPS).astype("int32")
+            return x, x[:, 0]
+
+    history = compiled().fit(Reversed(IDS, 4, seed=0), epochs=2, verbose=0)
+    assert history.history["loss"][1] < history.history["loss"][0]

@@ -1,0 +1,261 @@
+"""Everything that asks which backend or which device computes.
+
+Names of dimensions: N examples in a batch, T steps, H units.
+"""
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+# === Devices ===
+
+
+def available_cores() -> int:
+    """The number of processor cores that this process may use.
+
+    A scheduler or `taskset` can allow fewer than the machine has.
+    """
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def accelerator() -> str | None:
+    """The name of the GPU or TPU that Keras computes on; `None` for a CPU."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices("GPU")
+        if not tf.config.list_logical_devices("GPU") or not devices:
+            return None
+        details = tf.config.experimental.get_device_details(devices[0])
+        return details.get("device_name", "GPU")
+    if backend == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return None if device.platform == "cpu" else device.device_kind
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return None
+
+
+def num_replicas() -> int:
+    """By how many Keras divides a loss, to add up those of the replicas."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+@contextlib.contextmanager
+def floatx(dtype: str) -> Iterator[None]:
+    """Lets Keras make what it makes without a dtype of its own in this one."""
+    before = keras.config.floatx()
+    try:
+        keras.config.set_floatx(dtype)
+        yield
+    finally:
+        keras.config.set_floatx(before)
+
+
+# === Compiled functions ===
+
+
+def is_eager() -> bool:
+    """Whether TensorFlow computes at once, with no graph to compile."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.executing_eagerly()
+
+
+def worth_compiling(steps: int | None, dtype: Any, kernel: Any) -> bool:
+    """Whether a loop is compiled; on other backends Keras compiles whole steps.
+
+    Args:
+        steps: int, or `None` where the number of steps is not known yet.
+        dtype: The dtype of the projected inputs.
+        kernel: The recurrent kernel.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
+    # XLA compiles for each number of steps anew, which is for nothing where they vary,
+    # and it computes half precision in single precision, for which the framework's own
+    # products have instructions.
+    return not is_eager() and steps is not None and dtype == kernel.dtype
+
+
+def run_uncompiled(function: Callable, *args: Any) -> Any:
+    """Calls a function; the counterpart of `run_compiled`."""
+    return function(*args)
+
+
+def run_compiled(function: Callable, *args: Any) -> Any:
+    """Calls a function of TensorFlow tensors, compiled with XLA for their shapes."""
+    signature = tuple((tuple(x.shape), x.dtype.name) for x in keras.tree.flatten(args))
+    return _tensorflow_function(function, signature)(*args)
+
+
+@functools.lru_cache(maxsize=256)
+def _tensorflow_function(function: Callable, signature: tuple) -> Callable:
+    # One for each signature: a single one for all would warn that it is traced often.
+    import tensorflow as tf
+
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def compiled(function: Callable, variables: Sequence) -> Callable:
+    """Compiles a pure function of arrays that reads variables.
+
+    XLA does it with TensorFlow and JAX, where each new shape of the arguments compiles
+    anew; with PyTorch the function runs as it is.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True, autograph=False)
+    if backend == "jax":
+        import jax
+
+        @jax.jit
+        def pure(values: list, *args: Any) -> Any:
+            with keras.StatelessScope(list(zip(variables, values, strict=True))):
+                return function(*args)
+
+        return lambda *args: pure([variable.value for variable in variables], *args)
+    if backend == "torch":
+        import torch
+
+        def as_tensor(x: Any) -> Any:
+            return x if x is None else ops.convert_to_tensor(x)
+
+        def on_tensors(*args: Any) -> Any:
+            return function(*keras.tree.map_structure(as_tensor, args))
+
+        return torch.no_grad()(on_tensors)
+    return function
+
+
+# === Loops and batches of recurrent layers ===
+
+
+def scan(
+    step: Callable, states: list, xs: list, widths: list[int], reverse: bool = False
+) -> tuple[list, list]:
+    """Takes step after step: `step(states, xs at t) -> (states, outputs at t)`.
+
+    `keras.ops.scan` does the same, but on TensorFlow it wants outputs of the structure
+    and the shapes of the states.
+
+    Args:
+        step: Callable.
+        states: list of tensors `(N, H)`.
+        xs: list of tensors `(T, N, …)`.
+        widths: list of int. The last dimension of each output of `step`.
+        reverse: bool. Whether to go from the last step to the first.
+
+    Returns:
+        The last states, and the outputs, each `(T, N, width)`.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.scan(step, states, xs, reverse=reverse)
+    import tensorflow as tf
+
+    steps, rows = tf.shape(xs[0])[0], xs[0].shape[1]
+    reading = [
+        tf.TensorArray(x.dtype, steps, element_shape=x.shape[1:]).unstack(x) for x in xs
+    ]
+    writing = [
+        tf.TensorArray(xs[0].dtype, steps, element_shape=(rows, width))
+        for width in widths
+    ]
+
+    def body(t: Any, states: list, writing: list) -> tuple:
+        at = steps - 1 - t if reverse else t
+        states, outputs = step(states, [array.read(at) for array in reading])
+        writing = [a.write(at, y) for a, y in zip(writing, outputs, strict=True)]
+        return t + 1, states, writing
+
+    _, states, writing = tf.while_loop(
+        lambda t, *_: t < steps, body, (0, states, writing)
+    )
+    outputs = [array.stack() for array in writing]
+    for array in outputs:  # The next layer's loop compiles if it knows the steps.
+        array.set_shape((xs[0].shape[0], *array.shape[1:]))
+    return states, outputs
+
+
+MIN_ROWS_PER_PART = (
+    16  # of a part of a batch, at least: with fewer, a product is no faster
+)
+
+ROWS_PER_PART = 32  # with more, XLA uses several cores for a product, which is slower
+
+MAX_PARTS = 16  # of a batch, at most: each is a copy of the loop in the graph
+
+
+def split_batch(tensors: list, spare: bool) -> list[list]:
+    """Cuts tensors along their first axis into parts, one or more for each core.
+
+    The compiled loop of a recurrence uses one core, and TensorFlow runs those of
+    several parts at the same time.
+
+    Args:
+        tensors: list of tensors `(N, …)`.
+        spare: bool. Whether there may be more parts than cores, some of them empty.
+    """
+    if keras.backend.backend() != "tensorflow" or is_eager():
+        return [tensors]
+    import tensorflow as tf
+
+    cores = tf.config.threading.get_inter_op_parallelism_threads()
+    cores = min(cores or available_cores(), MAX_PARTS)
+    rows = tensors[0].shape[0]
+    if rows is not None:
+        most = _number_of_parts(rows, cores) if spare else cores
+        count = max(1, min(max(most, cores), rows // MIN_ROWS_PER_PART, MAX_PARTS))
+        sizes: Any = [rows // count + (part < rows % count) for part in range(count)]
+    elif cores > 1:
+        # Known only when it runs; an empty part takes no time in a compiled loop.
+        count = min(2 * cores, MAX_PARTS) if spare else cores
+        rows = tf.shape(tensors[0])[0]
+        most = tf.maximum(_number_of_parts(rows, cores), cores)
+        used = tf.maximum(
+            1, tf.minimum(tf.minimum(most, rows // MIN_ROWS_PER_PART), count)
+        )
+        parts = tf.range(count)
+        sizes = rows // used + tf.cast(parts < rows % used, "int32")
+        sizes = tf.where(parts < used, sizes, 0)
+    if cores == 1 or count == 1:
+        return [tensors]
+    pieces = [tf.split(tensor, sizes, num=count) for tensor in tensors]
+    return [list(part) for part in zip(*pieces, strict=True)]
+
+
+def _number_of_parts(rows: Any, cores: int) -> Any:
+    """As many for each core as make parts of about 32 rows."""
+    return (rows + ROWS_PER_PART * cores // 2) // (ROWS_PER_PART * cores) * cores
+
+
+def assert_steps(windows: Any, sequence_length: int) -> None:
+    """Checks the steps of windows in a graph of TensorFlow that does not know them."""
+    import tensorflow as tf
+
+    tf.debugging.assert_equal(
+        tf.shape(windows)[1],
+        sequence_length,
+        "The windows of this many-to-one model must be sequence_length="
+        f"{sequence_length} steps long. Their length is x:",
+    )

@@ -1,0 +1,51 @@
+"""`textgen convert`."""
+
+import argparse
+import shlex
+import sys
+import warnings
+from typing import Any
+
+import textgen
+from textgen.cli import common
+from textgen.cli.options import HelpFormatter
+from textgen.text import corpora
+
+
+def add_convert(commands: Any) -> None:
+    """Adds the command `convert` to the parser."""
+    parser = commands.add_parser(
+        "convert",
+        help="make a .keras file of an old Keras 2 model (.h5)",
+        description="Make a .keras file of a model that Keras 2 saved as .h5, with the "
+        "vocabulary of the text it was trained on.",
+        formatter_class=HelpFormatter,
+    )
+    parser.set_defaults(run=_convert)
+    add = parser.add_argument
+    add("model", metavar="OLD.h5", help="a file that model.save of Keras 2 wrote")
+    add("output", metavar="NEW.keras", help="the file to write")
+    add("--overwrite", action="store_true", help="replace an existing file")
+    add("--corpus", required=True, help="the text that the model was trained on")
+    add("--encoding", default="utf-8", help="encoding of the text")
+    add("--lowercase", action="store_true", help="lower-case the text")
+    add("--level", choices=("character", "word"), default="character", help="symbols")
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    output = common.output_path(arguments)
+    text = corpora.load_corpus(
+        arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
+    )
+    common.import_keras()
+    from textgen import legacy
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        vocabulary = textgen.Vocabulary.from_text(text, arguments.level)
+        model = legacy.convert(arguments.model, vocabulary)
+    for warning in caught:
+        print(f"textgen convert: warning: {warning.message}", file=sys.stderr)
+    model.save(output)
+    more = shlex.join(["textgen", "generate", str(output)])
+    print(f"Saved {output}. To write with it:\n  {more}")

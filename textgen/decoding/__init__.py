@@ -1,0 +1,1 @@
+"""Decoding: from a prompt to text, token by token."""

@@ -1,0 +1,168 @@
+"""Beam search: the most probable continuations of a prompt.
+
+The list of hypotheses is kept in Python, with one compiled step for each id.
+
+Names of dimensions: V tokens of the vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from textgen import backend
+from textgen.decoding import sampling
+from textgen.decoding.loop import Step
+
+# The log probability of a continuation, its ids, and the log probability of each.
+_Beam = tuple[float, list[int], list[float]]
+
+
+class BeamSearch:
+    """Searches with a step function, which is compiled once and then reused.
+
+    Args:
+        step: Callable. As for `textgen.decoding.loop.Decoder`.
+        variables: list of the `keras.Variable`s that `step` reads.
+    """
+
+    def __init__(self, step: Step, variables: Sequence = ()) -> None:
+        self._step = backend.compiled(step, variables)
+        self._advance = backend.compiled(_make_advance(step), variables)
+
+    def search(
+        self,
+        prompt: np.ndarray,
+        carry: Any,
+        max_new_tokens: int,
+        num_beams: int,
+        length_penalty: float,
+        ended: Callable[[list[int]], bool],
+        rules: dict[str, Any] | None = None,
+        seen: np.ndarray | None = None,
+    ) -> list[tuple[list[int], list[float]]]:
+        """Searches for the most probable continuations of a prompt.
+
+        Of all continuations so far, the `num_beams` most probable ones go on. Those
+        that end, or are as long as may be, are compared by their log probability
+        divided by `length ** length_penalty`.
+
+        Args:
+            prompt: integer array of shape `(steps,)`, of at least one id.
+            carry: The carry that the first id is fed with, for one row.
+            max_new_tokens: int. Ids of a continuation, at most.
+            num_beams: int, at least 1.
+            length_penalty: float. Above 0, longer continuations are preferred to
+                equally probable shorter ones.
+            ended: Callable. Says whether a continuation is at its end.
+            rules: dict or `None`. As for `stream`; filters have no meaning here.
+            seen: As for `stream`, for one row.
+
+        Returns:
+            At most `num_beams` continuations, the best first: ids, and their log
+            probabilities in nats, before anything is done to the logits.
+        """
+        rules = {k: v for k, v in (rules or {}).items() if k not in sampling.FILTERS}
+        for index in prompt[:-1]:
+            _, carry = self._step(np.array([index], np.int32), carry)
+        ids = np.full(num_beams, prompt[-1], np.int32)
+        carry = keras.tree.map_structure(
+            lambda x: ops.repeat(ops.convert_to_tensor(x), num_beams, axis=0), carry
+        )
+        if seen is not None:
+            seen = np.repeat(seen, num_beams, axis=0)
+            read = prompt[:-1]
+            seen[:, read[read >= 0]] = True
+        parents = np.arange(num_beams, dtype=np.int32)
+        # All beams are the same at first: only one of them counts.
+        running: list[_Beam] = [(0.0, [], [])]
+        finished: list[_Beam] = []
+        for length in range(1, max_new_tokens + 1):
+            if seen is not None:
+                seen = seen[parents]
+                seen[np.flatnonzero(ids >= 0), ids[ids >= 0]] = True
+            adjusted, raw, carry = self._advance(ids, parents, carry, rules, seen)
+            adjusted, raw = map(ops.convert_to_numpy, (adjusted, raw))
+            totals = np.array([total for total, _, _ in running], np.float64)[:, None]
+            totals = totals + adjusted[: len(running)]
+            last = length == max_new_tokens
+            parents, ids, following, new = self._expand(
+                totals, raw, running, last, ended
+            )
+            finished += [
+                (total / length**length_penalty, *candidate) for total, candidate in new
+            ]
+            running = following
+            finished = sorted(finished, key=lambda each: -each[0])[:num_beams]
+            if not running:
+                break
+            # No running one can do better than with certainty from here on.
+            longest = max_new_tokens if length_penalty > 0 else length
+            best = running[0][0] / longest**length_penalty
+            if len(finished) == num_beams and best <= finished[-1][0]:
+                break
+        return [(ids, raw) for _, ids, raw in finished]
+
+    def _expand(
+        self,
+        totals: np.ndarray,
+        raw: np.ndarray,
+        running: list[_Beam],
+        last: bool,
+        ended: Callable[[list[int]], bool],
+    ) -> tuple[np.ndarray, np.ndarray, list[_Beam], list]:
+        """Continues the most probable beams by one id each.
+
+        Args:
+            totals: float64 array of shape `(beams, V)`. The log probability of each
+                beam continued by each id.
+            raw: float array of shape `(num_beams, V)`. The model's own log
+                probabilities of the ids.
+            running: list. The beams so far.
+            last: bool. Whether every continuation is as long as may be.
+            ended: Callable. Says whether a continuation is at its end.
+
+        Returns:
+            The rows that go on, `(num_beams,)`, the ids that follow, the beams that
+            run on, and those that end, with their log probabilities.
+        """
+        num_beams = len(raw)
+        parents, ids = np.zeros((2, num_beams), np.int32)
+        following: list[_Beam] = []
+        new: list = []
+        order = np.argsort(-totals, axis=None, kind="stable")
+        for rank, flat in enumerate(order.tolist()):
+            beam, index = divmod(flat, totals.shape[1])
+            total = float(totals[beam, index])
+            if len(following) == num_beams or (last and rank == num_beams):
+                break
+            if total == -np.inf:
+                break
+            _, before, scores = running[beam]
+            candidate = [*before, index], [*scores, float(raw[beam, index])]
+            if last or ended(candidate[0]):
+                new.append((total, candidate))
+            else:
+                parents[len(following)], ids[len(following)] = beam, index
+                following.append((total, *candidate))
+        return parents, ids, following, new
+
+
+def _make_advance(step: Step) -> Callable:
+    def advance(
+        ids: Any, parents: Any, carry: Any, rules: dict[str, Any], seen: Any
+    ) -> tuple:
+        """Takes a step of the rows that are gone on with; returns log probabilities."""
+        carry = keras.tree.map_structure(lambda x: ops.take(x, parents, axis=0), carry)
+        logits, carry = step(ids, carry)
+        adjusted = sampling.adjust(logits, rules, seen)
+        raw = sampling.at_least_float32(logits)
+        return (
+            ops.log_softmax(adjusted, axis=-1),
+            ops.log_softmax(raw, axis=-1),
+            carry,
+        )
+
+    return advance

@@ -1,0 +1,214 @@
+"""The decoding loop: prime with the prompt, step, choose, stop, stream, batch.
+
+It knows no network: a model hands it `step(ids, carry) -> (logits, carry)`, with ids of
+shape `(N,)`, and the carry it starts from. Everything of a chunk of symbols happens
+inside one compiled loop, the prompt included, so no Python runs between two symbols
+(but for a sampler of the user's own, which is Python).
+
+Names of dimensions: N rows (texts written at once), C symbols in a chunk, V symbols of
+the vocabulary.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from textgen import backend
+from textgen.decoding import sampling
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
+
+Sampler = Callable[[np.ndarray, int], np.ndarray]
+
+_FREE = -2  # where the prompt does not say which id comes next
+
+_FIRST_CHUNK, _CHUNK = 16, 128  # symbols; small at first, to show something at once
+
+
+class Decoder:
+    """Writes ids with a step function, whose loop is compiled once and then reused.
+
+    Args:
+        step: Callable. Takes ids, int32 of shape `(N,)`, and a carry (a structure of
+            tensors whose first axis is N); returns the logits of the next ids,
+            `(N, V)`, and the new carry. It must be built of `keras.ops`.
+        variables: list of the `keras.Variable`s that `step` reads.
+    """
+
+    def __init__(self, step: Step, variables: Sequence = ()) -> None:
+        self._step = backend.compiled(step, variables)
+        self._chunk = backend.compiled(_make_chunk(step), variables)
+
+    def stream(
+        self,
+        prompts: Sequence[np.ndarray],
+        carry: Any,
+        max_new_tokens: int,
+        temperature: float | Sequence[float],
+        generators: Sequence[np.random.Generator],
+        sampler: Sampler | None = None,
+        rules: dict[str, Any] | None = None,
+        seen: np.ndarray | None = None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields new ids, as soon as a chunk of them is there.
+
+        Args:
+            prompts: N integer arrays of shape `(steps,)`, each of at least one id:
+                what is fed before anything is chosen.
+            carry: The carry that the first ids of the prompts are fed with.
+            max_new_tokens: int. Ids to write after each prompt.
+            temperature: float, at least 0, or a sequence of them, for one new id after
+                another, and again from the first.
+            generators: N random generators, each drawing the choices of one row.
+            sampler: Callable or `None`. Chooses the next ids instead of sampling: takes
+                the logits, a float array of shape `(N, V)`, and the number of ids
+                written so far; returns N ids. It runs in Python, between two steps.
+                Only for prompts of one length.
+            rules: dict or `None`. What is done to the logits; see `sampling.rules`.
+            seen: bool array of shape `(N, V)`, the ids before the prompts, if there is
+                a repetition penalty.
+
+        Yields:
+            int32 array of shape `(N, n)`, with -2 where a row still reads its prompt,
+            or has written all its ids, and the log probabilities (in nats, before
+            anything is done to the logits) of these ids, of the same shape.
+        """
+        lengths = np.array([[len(prompt)] for prompt in prompts])
+        longest = max(map(len, prompts))
+        forced = _forced(prompts, longest + max_new_tokens)
+        rules = rules or {}
+        temperatures = np.atleast_1d(np.asarray(temperature, np.float64))
+        # Beyond this, all that can be drawn is equally probable.
+        temperatures = np.minimum(temperatures, 1e30).astype(np.float32)
+        if sampler is not None:
+            yield from self._stream_by_sampler(
+                forced, longest, carry, temperatures, sampler, rules, seen
+            )
+            return
+        ids: Any = forced[:, 0]
+        forced = forced[:, 1:]
+        position: int = 0
+        size = _FIRST_CHUNK
+        while position < forced.shape[1]:
+            # The prompt is read in whole chunks; only what is written grows slowly.
+            reading = position + _CHUNK < longest
+            count = min(_CHUNK if reading else size, forced.shape[1] - position)
+            given = np.full((len(prompts), _CHUNK), _FREE, np.int32)
+            given[:, :count] = forced[:, position : position + count]
+            drawn = np.zeros((len(prompts), _CHUNK), np.float32)
+            for row, generator in enumerate(generators):
+                free = np.flatnonzero(given[row, :count] == _FREE)
+                drawn[row, free] = generator.random(len(free), np.float32)
+            # The first new id is that at the step whose number is the prompt's length.
+            turn = position + 1 + np.arange(_CHUNK) - lengths
+            written, log_probabilities, ids, carry, seen = self._chunk(
+                ids,
+                carry,
+                seen,
+                given,
+                drawn,
+                temperatures[turn % len(temperatures)],
+                np.int32(count),
+                rules,
+            )
+            # Rows with a shorter prompt start earlier, and are done earlier.
+            at = position + 1 + np.arange(count)
+            writing = (at >= lengths) & (at < lengths + max_new_tokens)
+            yield (
+                np.where(writing, ops.convert_to_numpy(written)[:, :count], _FREE),
+                ops.convert_to_numpy(log_probabilities)[:, :count],
+            )
+            position += count
+            if not reading:
+                size = min(2 * size, _CHUNK)
+
+    def _stream_by_sampler(
+        self,
+        forced: np.ndarray,
+        longest: int,
+        carry: Any,
+        temperatures: np.ndarray,
+        sampler: Sampler,
+        rules: dict[str, Any],
+        seen: np.ndarray | None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if (forced[:, :longest] == _FREE).any():
+            raise ValueError("A sampler of one's own needs prompts of equal length.")
+        ids = forced[:, 0]
+        rows = np.arange(len(ids))
+        for position in range(1, forced.shape[1]):
+            logits, carry = self._step(ids, carry)
+            if seen is not None:
+                seen[rows[ids >= 0], ids[ids >= 0]] = True
+            if position < longest:
+                ids = forced[:, position]
+                continue
+            turn = position - longest
+            temperature = temperatures[turn % len(temperatures)]
+            offered = sampling.adjust(logits, rules, seen)
+            if temperature not in (0, 1):
+                offered = offered / temperature
+            offered = sampling.restrict(offered, rules)
+            ids = np.asarray(sampler(ops.convert_to_numpy(offered), turn), np.int32)
+            log_probabilities = sampling.log_probability(logits, ids)
+            yield ids[:, np.newaxis], ops.convert_to_numpy(log_probabilities)[:, None]
+
+
+def _forced(prompts: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """The ids that prompts say, `(N, length)`, and where they say nothing."""
+    forced = np.full((len(prompts), length), _FREE, np.int32)
+    for row, prompt in zip(forced, prompts, strict=True):
+        row[: len(prompt)] = prompt
+    return forced
+
+
+def _make_chunk(step: Step) -> Callable:
+    def chunk(
+        ids: Any,
+        carry: Any,
+        seen: Any,
+        given: Any,
+        drawn: Any,
+        temperatures: Any,
+        count: Any,
+        rules: dict[str, Any],
+    ) -> tuple:
+        """Takes `count` steps of the C in the arrays, whose one shape fits all."""
+
+        def body(
+            position: Any, ids: Any, carry: Any, seen: Any, written: Any, scores: Any
+        ) -> tuple:
+            logits, carry = step(ids, carry)
+            if seen:
+                seen = [seen[0] | ops.one_hot(ids, logits.shape[-1], dtype="bool")]
+            chosen = sampling.sample(
+                logits,
+                ops.take(drawn, position, axis=1),
+                ops.take(temperatures, position, axis=1),
+                rules,
+                *seen,
+            )
+            told = ops.take(given, position, axis=1)
+            ids = ops.where(told == _FREE, chosen, told)
+            score = ops.cast(sampling.log_probability(logits, ids), scores.dtype)
+            written = ops.slice_update(written, (0, position), ops.expand_dims(ids, 1))
+            scores = ops.slice_update(scores, (0, position), ops.expand_dims(score, 1))
+            return position + 1, ids, carry, seen, written, scores
+
+        _, ids, carry, state, written, scores = ops.while_loop(
+            lambda position, *_: position < count,
+            body,
+            (
+                ops.convert_to_tensor(0, "int32"),
+                ids,
+                carry,
+                [] if seen is None else [ops.convert_to_tensor(seen)],
+                ops.zeros_like(given),
+                ops.zeros_like(drawn),
+            ),
+        )
+        return written, scores, ids, carry, state[0] if state else None
+
+    return chunk

@@ -1,0 +1,122 @@
+"""Filters of generated text: where it stops, and what can be shown of it."""
+
+import unicodedata
+from collections.abc import Sequence
+
+
+class StopFilter:
+    """Passes text on as it comes, up to the first of some stop strings.
+
+    What might be the beginning of a stop string is held back until it is known.
+
+    Args:
+        stop: Sequence of str, not empty ones.
+        max_lines: int or `None`. The text ends before this number of newlines, too.
+    """
+
+    def __init__(self, stop: Sequence[str], max_lines: int | None = None) -> None:
+        self.stop = stop
+        self.lines = max_lines
+        self.stopped = False
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """Takes the next text; returns what can be shown."""
+        text = self._held + text
+        # The one that is complete first: which is known however the text was cut.
+        found = [
+            (at + len(stop), at) for stop in self.stop if (at := text.find(stop)) >= 0
+        ]
+        if self.lines is not None:
+            ends = [at for at, symbol in enumerate(text) if symbol == "\n"]
+            if len(ends) >= self.lines:
+                at = ends[self.lines - 1]
+                found.append((at + 1, at))
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)[1]]
+        keep = max(
+            (
+                length
+                for stop in self.stop
+                for length in range(1, min(len(stop), len(text) + 1))
+                if text.endswith(stop[:length])
+            ),
+            default=0,
+        )
+        self._held = text[len(text) - keep :]
+        text = text[: len(text) - keep]
+        if self.lines is not None:
+            self.lines -= text.count("\n")
+        return text
+
+    def flush(self) -> str:
+        """Returns what was held back, when no more text comes."""
+        held, self._held = self._held, ""
+        return held
+
+
+class ClusterFilter:
+    """Passes text on in whole user-perceived characters.
+
+    What may still grow (a letter that an accent follows, the halves of a flag, an
+    emoji of several) is held back until the next character shows that it is complete.
+    The rules are those of Unicode Standard Annex 29, "Unicode Text Segmentation", for
+    what `unicodedata` knows: marks, joiners, emoji modifiers, flags, Hangul, CR LF.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """Takes the next text; returns what can be shown."""
+        text = self._held + text
+        end = len(text) - 1
+        while end > 0 and _continues(text, end):
+            end -= 1
+        end = max(end, 0)
+        self._held = text[end:]
+        return text[:end]
+
+    def flush(self) -> str:
+        """Returns what was held back, when no more text comes."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _continues(text: str, at: int) -> bool:
+    """Whether the character at a position belongs to the cluster before it."""
+    before, this = text[at - 1], text[at]
+    if (before, this) == ("\r", "\n"):
+        return True
+    if before in "\r\n":
+        return False
+    if (
+        unicodedata.category(this).startswith("M")
+        or this in "\u200c\u200d"
+        or "\U0001f3fb" <= this <= "\U0001f3ff"  # emoji modifiers
+        or "\U000e0020" <= this <= "\U000e007f"  # tags, of some flags
+    ):
+        return True
+    if before == "\u200d":
+        return this >= "\u2190"  # joined emoji, which are all beyond the arrows
+    if _is_flag_half(before) and _is_flag_half(this):
+        start = at
+        while start > 0 and _is_flag_half(text[start - 1]):
+            start -= 1
+        return (at - start) % 2 == 1
+    # Hangul: leading consonants, vowels, trailing consonants, in this order.
+    leading, vowel = "\u1100" <= before <= "\u115f", "\u1160" <= before <= "\u11a7"
+    trailing = "\u11a8" <= before <= "\u11ff"
+    syllable = "\uac00" <= before <= "\ud7a3"
+    if "\u1100" <= this <= "\u115f":
+        return leading
+    if "\u1160" <= this <= "\u11a7":
+        return leading or vowel or (syllable and (ord(before) - 0xAC00) % 28 == 0)
+    if "\u11a8" <= this <= "\u11ff":
+        return vowel or trailing or syllable
+    return leading and "\uac00" <= this <= "\ud7a3"
+
+
+def _is_flag_half(symbol: str) -> bool:
+    return "\U0001f1e6" <= symbol <= "\U0001f1ff"

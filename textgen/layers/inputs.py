@@ -1,0 +1,142 @@
+"""Input and output layers: one-hot, embedding, lookup, tied output.
+
+Names of dimensions: N examples in a batch, T steps, V symbols, D inputs, H units.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+_LARGEST_PRODUCT = 1024  # symbols up to which a product beats a scattered sum
+
+
+@keras.saving.register_keras_serializable(package="textgen")
+class OneHot(keras.layers.Layer):
+    """Turns ids into one-hot rows; one-hot input passes through.
+
+    Input: ids of shape `(N, T)`, where -1 becomes a row of zeros, or one-hot of any
+    dtype and shape `(N, T, size)`. Output: `(N, T, size)` in the compute dtype.
+
+    Args:
+        size: int. Number of symbols of the vocabulary.
+        **kwargs: Arguments of `keras.layers.Layer`.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the one-hot rows of `inputs`."""
+        if is_one_hot(inputs, self.size):
+            return ops.cast(inputs, self.compute_dtype)
+        return ops.one_hot(inputs, self.size, dtype=self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns `(N, T, size)`."""
+        return (*input_shape[:2], self.size)
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="textgen")
+class Embedding(keras.layers.Embedding):
+    """`keras.layers.Embedding` that takes -1 for the zero vector, and one-hot input.
+
+    Input: ids of shape `(N, T)`, or one-hot of any dtype and shape
+    `(N, T, input_dim)`. Output: `(N, T, output_dim)` in the compute dtype.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the vectors of `inputs`."""
+        if is_one_hot(inputs, self.input_dim):
+            return ops.matmul(ops.cast(inputs, self.compute_dtype), self.embeddings)
+        vectors = super().call(ops.maximum(inputs, 0))
+        known = ops.cast(ops.expand_dims(inputs, -1) >= 0, vectors.dtype)
+        return vectors * known
+
+    def project(self, inputs: Any) -> Any:
+        """Returns `inputs` times the transposed embeddings: `(…, input_dim)`."""
+        return ops.matmul(inputs, ops.transpose(self.embeddings))
+
+
+class TiedOutput(keras.layers.Layer):
+    """Logits from the transposed weights of an embedding, and a bias of its own.
+
+    Input: `(…, H)`. Output: `(…, V)`. See Press and Wolf, "Using the Output Embedding
+    to Improve Language Models", EACL 2017.
+
+    Args:
+        embedding: `Embedding` of V vectors of size H.
+        **kwargs: Arguments of `keras.layers.Layer`.
+    """
+
+    def __init__(self, embedding: Embedding, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.embedding = embedding
+
+    def build(self, input_shape: tuple) -> None:
+        """Makes the bias, of shape `(V,)`."""
+        self.bias = self.add_weight(
+            shape=(self.embedding.input_dim,), initializer="zeros", name="bias"
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the logits."""
+        return self.embedding.project(inputs) + self.bias
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns `(…, V)`."""
+        return (*input_shape[:-1], self.embedding.input_dim)
+
+
+def lookup(ids: Any, kernel: Any) -> Any:
+    """Returns the rows of a kernel: what one-hot rows times the kernel would be.
+
+    Args:
+        ids: integers of any shape; -1 gives a row of zeros.
+        kernel: `(V, D)`.
+
+    Returns:
+        Tensor of the shape of `ids` and D, of the dtype of `kernel`.
+    """
+    size, width = kernel.shape
+    ids = ops.cast(ids, "int32")
+
+    @ops.custom_gradient
+    def rows(kernel: Any) -> tuple:
+        known = ops.cast(ops.expand_dims(ids >= 0, -1), kernel.dtype)
+        found = ops.take(kernel, ops.maximum(ids, 0), axis=0) * known
+
+        def gradient(upstream: Any) -> Any:
+            upstream = ops.reshape(upstream, (-1, width))
+            flat = ops.reshape(ids, (-1,))
+            if size <= _LARGEST_PRODUCT:
+                one_hot = ops.one_hot(flat, size, dtype=upstream.dtype)
+                return ops.matmul(ops.transpose(one_hot), upstream)
+            flat = ops.where(flat < 0, size, flat)
+            return ops.segment_sum(upstream, flat, num_segments=size + 1)[:size]
+
+        return found, gradient
+
+    return rows(kernel)
+
+
+def is_one_hot(inputs: Any, size: int) -> bool:
+    """Whether an input is one-hot, `(N, T, size)`, rather than ids, `(N, T)`.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    rank = len(inputs.shape)
+    if rank == 2:
+        return False
+    if rank == 3 and inputs.shape[-1] == size:
+        return True
+    raise ValueError(
+        f"Input of shape {tuple(inputs.shape)} is neither ids (batch, steps) nor "
+        f"one-hot (batch, steps, {size})."
+    )

@@ -1,0 +1,1 @@
+"""Models: networks with a vocabulary, their files, and their catalogue."""

@@ -1,0 +1,69 @@
+"""The arguments of `LanguageModel`: checked, and made into what Keras's layers take."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from textgen.layers.cells import CELLS
+from textgen.text.vocabulary import Vocabulary
+
+
+def check_arguments(arguments: dict) -> None:
+    """Checks the constructor's arguments, by name."""
+
+    def check(good: bool, name: str, what: str) -> None:
+        if not good:
+            raise ValueError(f"{name}={arguments[name]!r} must be {what}.")
+
+    vocabulary, units = arguments["vocabulary"], arguments["units"]
+    embedding, stateful = arguments["embedding"], arguments["stateful"]
+    check(isinstance(vocabulary, Vocabulary), "vocabulary", "a textgen.Vocabulary")
+    check(arguments["cell"] in CELLS, "cell", f"one of {', '.join(CELLS)}")
+    check(units and min(units) > 0, "units", "one or more positive integers")
+    for name in ("activation", "recurrent_activation"):
+        check(isinstance(arguments[name], str), name, "a name, such as 'tanh'")
+    for name in ("dropout", "recurrent_dropout", "weight_dropout"):
+        check(0 <= arguments[name] < 1, name, "at least 0 and less than 1")
+    check(embedding is None or embedding > 0, "embedding", "positive, or None")
+    check(arguments["sequence_length"] > 0, "sequence_length", "positive")
+    check(
+        not arguments["tie_weights"] or embedding == units[-1],
+        "tie_weights",
+        f"False, unless embedding ({embedding}) equals the last units ({units[-1]})",
+    )
+    check(
+        not stateful or arguments["return_sequences"],
+        "stateful",
+        "False, unless return_sequences=True: windows start from a zero state",
+    )
+    check(
+        not stateful or (arguments["batch_size"] or 0) > 0,
+        "batch_size",
+        "a positive integer for a stateful model",
+    )
+    check(
+        arguments["reset_states"] in ("epoch", "never"),
+        "reset_states",
+        "'epoch' or 'never'",
+    )
+
+
+def find_activation(name: str) -> Any:
+    """Returns what Keras's layers take: a registered function, or Keras's own name."""
+    return keras.saving.get_registered_object(name) or name
+
+
+def make_initializers(initializer: Any) -> Callable[..., dict]:
+    """Returns a function of the names of arguments, which each get an initialiser.
+
+    Each is one of its own, since one that was drawn from may not be used again.
+    """
+
+    def named(*names: str) -> dict:
+        if initializer is None:
+            return {}
+        config = keras.initializers.serialize(keras.initializers.get(initializer))
+        return {name: keras.initializers.deserialize(config) for name in names}
+
+    return named

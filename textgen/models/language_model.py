@@ -1,0 +1,526 @@
+"""The configurable network, which carries its vocabulary and generates text.
+
+Names of dimensions: N examples in a batch, T steps, V symbols of the vocabulary, H
+units of a layer.
+
+(More than 400 lines, a third of which are the list of the model's arguments: its
+docstring, its constructor and its configuration.)
+"""
+
+import contextlib
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from textgen import backend
+from textgen.decoding.readers import Reader, StateReader, WindowReader
+from textgen.decoding.writer import Writer
+from textgen.layers.carried_states import CarriedStates
+from textgen.layers.cells import layer_class
+from textgen.layers.inputs import Embedding, OneHot, TiedOutput, is_one_hot
+from textgen.models import keras_writer
+from textgen.models.arguments import (
+    check_arguments,
+    find_activation,
+    make_initializers,
+)
+from textgen.models.saving import OneFile
+from textgen.text.vocabulary import Vocabulary
+from textgen.training.feeding import batch_shape
+from textgen.training.trainer import Trainer, freeze, frozen
+
+# Rows of the states of an evaluation whose batch size is not known before.
+_EVALUATION_ROWS = 1024
+
+
+@keras.saving.register_keras_serializable(package="textgen")
+class LanguageModel(OneFile, Writer, Trainer):
+    """A recurrent network that predicts the next symbol of a text.
+
+    It is a Keras model in every respect, and its one `.keras` file holds weights,
+    configuration, optimizer and vocabulary.
+
+    Input: ids of shape `(N, T)`, integers, where -1 is the zero vector, or one-hot of
+    shape `(N, T, V)`. Output: logits (also from `predict`), of shape `(N, V)`, or
+    `(N, T, V)` with `return_sequences=True`.
+
+    A many-to-one model (`return_sequences=False`) learns from windows that start from
+    a zero state (`WindowDataset`, `vectorize`), and writes by sliding such a window,
+    left-padded with zero vectors. A many-to-many model learns from `SequenceDataset`
+    or `LineDataset`, and writes by carrying its state from symbol to symbol. It reads
+    as it learned: from a zero state and the first symbol, or, with `start_step`, after
+    one step of zeros, which `LineDataset` puts before each line. An empty prompt is
+    always such a step.
+
+    Args:
+        vocabulary: `Vocabulary`. Its symbols are the ids of input and output.
+        cell: `"simple_rnn"`, `"gru"` or `"lstm"`. Defaults to `"lstm"`.
+        units: int or tuple of int. Units of each recurrent layer, from input to
+            output. Defaults to `(128,)`.
+        dropout: float in [0, 1). Dropout after each recurrent layer. Defaults to `0`.
+        recurrent_dropout: float in [0, 1). Dropout of the state from step to step.
+            Defaults to `0`.
+        weight_dropout: float in [0, 1). Dropout of the recurrent weights, the same for
+            a whole batch (Merity et al., ICLR 2018). Defaults to `0`.
+        embedding: int or `None`. Size of the vectors that stand for the symbols;
+            `None` feeds one-hot vectors. Defaults to `None`.
+        layer_norm: bool. Whether to normalise the output of each recurrent layer.
+            Defaults to `False`.
+        tie_weights: bool. Whether the output uses the embedding's weights, transposed
+            (Press and Wolf, 2017); the last units must equal `embedding`. Defaults to
+            `False`.
+        activation: str. Activation of the recurrent layers, by the name Keras gives
+            it. Defaults to `"tanh"`.
+        recurrent_activation: str. Activation of the gates of GRU and LSTM. Defaults to
+            `"sigmoid"`.
+        return_sequences: bool. Whether the model predicts at every step
+            (many-to-many) or after the last (many-to-one). Defaults to `False`.
+        stateful: bool. Whether `fit` carries the state from batch to batch; only
+            with `return_sequences=True`. `evaluate` then carries a state of its own,
+            and `predict`, `generate` and direct calls start from zero. Defaults to
+            `False`.
+        batch_size: int or `None`. The largest batch of a stateful model.
+        reset_states: `"epoch"` or `"never"`. When `fit` sets the carried state to
+            zero: at the start of each epoch, or only in `reset_state()`. Defaults to
+            `"epoch"`.
+        sequence_length: int. The window of a many-to-one model, in symbols. Defaults
+            to `40`.
+        initializer: str, `keras.initializers.Initializer` or `None`. Initialiser of
+            every kernel and embedding; biases stay Keras's. `None` stands for Keras's
+            defaults. Defaults to `None`.
+        start_step: bool. Whether texts begin with a start step of zeros. `fit` sets
+            the attribute to what the dataset does: `LineDataset` has a start step.
+            Defaults to `False`.
+        **kwargs: `name`, and `dtype`, which reaches every layer: `"float32"`,
+            `"float64"`, `"mixed_bfloat16"`, …
+
+    Raises:
+        ValueError: An argument is out of its range, or two contradict each other.
+
+    Example:
+
+    ```python
+    vocabulary = textgen.Vocabulary.from_text(text)
+    model = textgen.LanguageModel(vocabulary, cell="lstm", units=(128, 128))
+    model.compile(keras.optimizers.Adam(1e-3, clipvalue=5.0))
+    model.fit(textgen.WindowDataset(vocabulary.encode(text)), epochs=5)
+    print(model.generate("shall i compare ", temperature=0.7))
+    ```
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        cell: str = "lstm",
+        units: int | Sequence[int] = (128,),
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        embedding: int | None = None,
+        layer_norm: bool = False,
+        tie_weights: bool = False,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+        return_sequences: bool = False,
+        stateful: bool = False,
+        batch_size: int | None = None,
+        reset_states: str = "epoch",
+        sequence_length: int = 40,
+        initializer: Any = None,
+        start_step: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        layers = units if isinstance(units, Sequence | np.ndarray) else [units]
+        units = tuple(operator.index(size) for size in layers)
+        check_arguments(locals())
+
+        super().__init__(**kwargs)
+
+        # === Config ===
+        self.vocabulary = vocabulary
+        self.cell = cell
+        self.units = units
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.weight_dropout = weight_dropout
+        self.embedding = embedding
+        self.layer_norm = layer_norm
+        self.tie_weights = tie_weights
+        self.activation = activation
+        self.recurrent_activation = recurrent_activation
+        self.return_sequences = return_sequences
+        self.stateful = stateful
+        self.batch_size = batch_size
+        self.reset_policy = reset_states
+        self.sequence_length = sequence_length
+        self.initializer = initializer
+
+        # === Layers and state ===
+        self._make_layers()
+        self._purpose: str | None = None  # "training", "evaluation": what `fit` does
+        self.reader: Reader = self._make_reader(start_step)
+        self.build((None, None))
+
+    def _make_layers(self) -> None:
+        policy = self.dtype_policy
+        initial = make_initializers(self.initializer)
+        if self.embedding is None:
+            self.input_layer = OneHot(
+                len(self.vocabulary), dtype=policy, name="one_hot"
+            )
+        else:
+            self.input_layer = Embedding(
+                len(self.vocabulary),
+                self.embedding,
+                **initial("embeddings_initializer"),
+                dtype=policy,
+                name="embedding",
+            )
+        activations = {"activation": find_activation(self.activation)}
+        if self.cell != "simple_rnn":
+            activations["recurrent_activation"] = find_activation(
+                self.recurrent_activation
+            )
+        # Appended in the order of the data's way, which `summary` shows.
+        self.recurrent_layers: list = []
+        self.norm_layers: list = []
+        self.dropout_layers: list = []
+        for index, size in enumerate(self.units):
+            self.recurrent_layers.append(
+                layer_class(self.cell)(
+                    size,
+                    **activations,
+                    **initial("kernel_initializer", "recurrent_initializer"),
+                    recurrent_dropout=self.recurrent_dropout,
+                    weight_dropout=self.weight_dropout,
+                    return_sequences=self.return_sequences
+                    or index < len(self.units) - 1,
+                    return_state=True,
+                    dtype=policy,
+                    name=f"{self.cell}_{index}",
+                )
+            )
+            if self.layer_norm:
+                self.norm_layers.append(
+                    keras.layers.LayerNormalization(
+                        dtype=policy, name=f"layer_norm_{index}"
+                    )
+                )
+            if self.dropout:
+                self.dropout_layers.append(
+                    keras.layers.Dropout(
+                        self.dropout, dtype=policy, name=f"dropout_{index}"
+                    )
+                )
+        self.output_layer = self._make_output(initial)
+        self.carried_states: Any = None
+        if self.stateful:
+            sizes = [
+                size for layer in self.recurrent_layers for size in layer.state_size
+            ]
+            self.carried_states = CarriedStates(
+                sizes, dtype=policy, name="carried_states"
+            )
+            for purpose in ("training", "evaluation"):
+                self.carried_states.prepare(purpose, self.batch_size)
+
+    def _make_output(self, initial: Callable[..., dict]) -> Any:
+        # The logits are as exact as the weights, also in mixed precision.
+        exact = keras.DTypePolicy(self.variable_dtype)
+        if self.tie_weights:
+            return TiedOutput(self.input_layer, dtype=exact, name="tied_output")
+        return keras.layers.Dense(
+            len(self.vocabulary),
+            **initial("kernel_initializer"),
+            dtype=exact,
+            name="logits",
+        )
+
+    def _make_reader(self, start_step: bool) -> Reader:
+        if self.return_sequences:
+            return StateReader(
+                self._states,
+                self._step,
+                self._read,
+                lambda: self.variables,
+                start_step=start_step,
+            )
+        return WindowReader(
+            self._predict_windows,
+            lambda: self.variables,
+            self.sequence_length,
+            start_step=start_step,
+        )
+
+    def build(self, input_shape: tuple) -> None:
+        """Makes the weights; they do not depend on the input shape."""
+        steps = None if self.return_sequences else self.sequence_length
+        size = self.embedding or len(self.vocabulary)
+        self.input_layer.build((None, steps))
+        shape: tuple = (None, steps, size)
+        for index, layer in enumerate(self.recurrent_layers):
+            layer.build(shape)
+            size = self.units[index]
+            shape = (None, steps, size) if layer.return_sequences else (None, size)
+            for others in (self.norm_layers, self.dropout_layers):
+                if others:
+                    others[index].build(shape)
+        self.output_layer.build(shape)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Returns logits, `(N, V)` or `(N, T, V)`, from ids or one-hot."""
+        rows = ops.shape(inputs)[0]
+        states: list = [None] * len(self.recurrent_layers)
+        carrying = self.stateful and self._purpose is not None
+        if self._purpose is not None:
+            self._check_batch(*inputs.shape[:2])
+            if not self.return_sequences and inputs.shape[1] is None:
+                backend.assert_steps(inputs, self.sequence_length)
+        if carrying:
+            states = self._by_layer(self.carried_states.read(self._purpose, rows))
+        x, states = self._features(inputs, states, training)
+        if carrying:
+            self.carried_states.write(self._purpose, keras.tree.flatten(states))
+        return self.output_layer(x)
+
+    def _features(self, inputs: Any, states: list, training: bool = False) -> tuple:
+        """Returns what the logits are made of, and the states of each layer.
+
+        Args:
+            inputs: As for `call`.
+            states: The states of each layer before the first step; `None` for zero.
+            training: bool.
+        """
+        states = list(states)
+        size = len(self.vocabulary)
+        if self.embedding is None and not is_one_hot(inputs, size) and size > 1:
+            x = ops.expand_dims(inputs, -1)  # which the first layer looks up
+        else:
+            x = self.input_layer(inputs)
+        for index, layer in enumerate(self.recurrent_layers):
+            # Keras draws the masks of recurrent dropout even where it does not use
+            # them, which would move the seed on in scoring and writing.
+            layer.cell.recurrent_dropout = self.recurrent_dropout if training else 0.0
+            x, *states[index] = layer(x, initial_state=states[index], training=training)
+            layer.cell.recurrent_dropout = self.recurrent_dropout
+            if self.norm_layers:
+                x = self.norm_layers[index](x)
+            if self.dropout_layers:
+                x = self.dropout_layers[index](x, training=training)
+        return x, states
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns `(N, V)` or `(N, T, V)`."""
+        steps = input_shape[1:2] if self.return_sequences else ()
+        return (input_shape[0], *steps, len(self.vocabulary))
+
+    def computation(self) -> str:
+        """Says in one line on what and how the model computes, and why so.
+
+        Example: `CPU (2 cores), float32, lstm time-batched (on a CPU)`. The recurrent
+        layers are `time-batched`, see `textgen.layers.recurrence`, or Keras's own; with
+        cuDNN, where the reason says so.
+        """
+        # A mask never comes; layers differ in their sizes only.
+        path, reason = self.recurrent_layers[0].path()
+        path = path if path == "time-batched" else "by Keras"
+        return f"{super().computation()}, {self.cell} {path} ({reason})"
+
+    def count_params(self) -> int:
+        """Returns the number of weights; carried states are none."""
+        total = super().count_params()
+        return total - (self.carried_states.count_params() if self.stateful else 0)
+
+    # === Training ===
+
+    def _check_batch(self, rows: int | None, steps: int | None) -> None:
+        """Raises if a batch does not fit; `None` is a size that is not known yet."""
+        if not self.return_sequences and steps not in (None, self.sequence_length):
+            raise ValueError(
+                f"The windows are {steps} steps long, and this many-to-one model has "
+                f"sequence_length={self.sequence_length}. Make both equal."
+            )
+        if not self.stateful or self._purpose == "evaluation":
+            return
+        if rows is not None and rows > (self.batch_size or 0):
+            raise ValueError(
+                f"A batch has {rows} rows, and this stateful model was made with "
+                f"batch_size={self.batch_size}. Make both equal."
+            )
+
+    def check_data(self, x: Any, batch_size: int | None) -> None:
+        """Raises if the windows or the rows of the data cannot fit the model."""
+        self._check_batch(*batch_shape(x, batch_size))
+
+    @contextlib.contextmanager
+    def separate_states(self, x: Any, batch_size: int | None) -> Iterator[None]:
+        """Keeps the states of `fit` apart from those of an evaluation."""
+        if self.stateful:
+            rows, _ = batch_shape(x, batch_size)
+            rows = rows or max(self.batch_size or 0, _EVALUATION_ROWS)
+            if self.carried_states.prepare("evaluation", rows) and self.compiled:
+                self.make_test_function(force=True)  # it holds the smaller states
+        yield
+
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Does one step of `fit`, with the carried states of a stateful model."""
+        with self._carrying("training"):
+            return super().train_step(*args, **kwargs)
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Does one step of `evaluate`, with carried states of its own."""
+        with self._carrying("evaluation"):
+            return super().test_step(*args, **kwargs)
+
+    def reset_state(self) -> None:
+        """Sets the state that `fit` carries to zero."""
+        if self.stateful:
+            self.carried_states.reset("training")
+
+    reset_states = reset_state  # as the recurrent layers of Keras have it
+
+    @contextlib.contextmanager
+    def _carrying(self, purpose: str) -> Iterator[None]:
+        self._purpose = purpose
+        try:
+            yield
+        finally:
+            self._purpose = None
+
+    def _by_layer(self, states: Sequence) -> list[list]:
+        """Cuts a flat list of states into one list a layer."""
+        remaining = iter(states)
+        return [
+            [next(remaining) for _ in layer.state_size]
+            for layer in self.recurrent_layers
+        ]
+
+    # === Reading, for all that `Writer` does ===
+
+    from_keras = staticmethod(keras_writer.from_keras)
+
+    def _states(self, rows: int) -> list:
+        return [
+            [ops.zeros((rows, size), self.compute_dtype) for size in layer.state_size]
+            for layer in self.recurrent_layers
+        ]
+
+    def _step(self, ids: Any, carry: list) -> tuple[Any, list]:
+        x = self.input_layer(ops.expand_dims(ids, 1))[:, 0]
+        states = []
+        for index, layer in enumerate(self.recurrent_layers):
+            x, state = layer.cell(x, carry[index])
+            states.append(list(state))
+            if self.norm_layers:
+                x = self.norm_layers[index](x)
+        return self.output_layer(x), states
+
+    def _read(self, ids: Any, carry: list) -> tuple[Any, Any, list]:
+        with self._for_xla():
+            features, carry = self._features(ids, carry)
+        carry = keras.tree.map_structure(
+            lambda state: ops.cast(state, self.compute_dtype), carry
+        )
+        return features, self.output_layer(features), carry
+
+    def _predict_windows(self, windows: Any) -> tuple[Any, Any]:
+        with self._for_xla():
+            features, _ = self._features(windows, [None] * len(self.recurrent_layers))
+        return features, self.output_layer(features)
+
+    @contextlib.contextmanager
+    def _for_xla(self) -> Iterator[None]:
+        """Keeps cuDNN's kernels, which XLA cannot compile, out of a function."""
+        layers = [each for each in self.recurrent_layers if hasattr(each, "use_cudnn")]
+        before = [layer.use_cudnn for layer in layers]
+        try:
+            for layer in layers:
+                layer.use_cudnn = False
+            yield
+        finally:
+            for layer, value in zip(layers, before, strict=True):
+                layer.use_cudnn = value
+
+    # === Saving ===
+
+    def stripped(self) -> "LanguageModel":
+        """Returns a copy for generation: no optimizer, no carried states, float32."""
+        config = {
+            **self.get_config(),
+            "dtype": keras.dtype_policies.serialize(keras.DTypePolicy("float32")),
+            "stateful": False,
+            "batch_size": None,
+            "frozen": [],
+        }
+        copy = LanguageModel.from_config(config)
+        layers = [self.input_layer, *self.recurrent_layers, *self.norm_layers]
+        layers.append(self.output_layer)
+        targets = [copy.input_layer, *copy.recurrent_layers, *copy.norm_layers]
+        targets.append(copy.output_layer)
+        for layer, target in zip(layers, targets, strict=True):
+            for value, variable in zip(layer.weights, target.weights, strict=True):
+                variable.assign(value)
+        return copy
+
+    def _seeds(self) -> list:
+        """The states of the dropout layers' random generators, which Keras forgets."""
+        layers = [layer.cell for layer in self.recurrent_layers] + self.dropout_layers
+        return [layer.seed_generator.state for layer in layers]
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the states of the random generators."""
+        for index, state in enumerate(self._seeds()):
+            store[f"seed_{index}"] = ops.convert_to_numpy(state)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the states of the random generators."""
+        saved = set(store.keys())
+        for index, state in enumerate(self._seeds()):
+            if f"seed_{index}" in saved:  # files of older versions have none
+                state.assign(store[f"seed_{index}"])
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor, as JSON can hold them."""
+        return {
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "vocabulary": self.vocabulary.get_config(),
+            "cell": self.cell,
+            "units": list(self.units),
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "weight_dropout": self.weight_dropout,
+            "embedding": self.embedding,
+            "layer_norm": self.layer_norm,
+            "tie_weights": self.tie_weights,
+            "activation": self.activation,
+            "recurrent_activation": self.recurrent_activation,
+            "return_sequences": self.return_sequences,
+            "stateful": self.stateful,
+            "batch_size": self.batch_size,
+            "reset_states": self.reset_policy,
+            "sequence_length": self.sequence_length,
+            "initializer": keras.saving.serialize_keras_object(self.initializer),
+            "start_step": self.start_step,
+            "frozen": frozen(self),
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict, custom_objects: dict | None = None
+    ) -> "LanguageModel":
+        """Makes the model that `get_config` describes, with new weights."""
+        config = dict(config)
+        config["vocabulary"] = Vocabulary(**config["vocabulary"])
+        config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
+        # Files of older versions lack these.
+        if initializer := config.get("initializer"):
+            config["initializer"] = keras.saving.deserialize_keras_object(initializer)
+        paths = config.pop("frozen", [])
+        model = cls(**config)
+        freeze(model, paths)
+        return model

@@ -1,0 +1,398 @@
+"""What a user's Keras network is made of: which layers, which input, which output."""
+
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+
+from textgen import keras_internals
+from textgen.layers import inputs
+from textgen.layers.cells import CELLS, layer_class
+from textgen.text.vocabulary import NO_SYMBOL, Vocabulary
+
+_MODELS = ("Sequential", "Functional")
+
+_RECURRENT = tuple(CELLS.values())
+
+
+# Of Keras, what says the same at a step whatever comes at the others, ...
+_STEPWISE = (
+    "Activation",
+    "BatchNormalization",
+    "Dense",
+    "Dropout",
+    "ELU",
+    "Embedding",
+    "GaussianDropout",
+    "GaussianNoise",
+    "LayerNormalization",
+    "LeakyReLU",
+    "ReLU",
+    "Softmax",
+    "SpatialDropout1D",
+    "TimeDistributed",
+    "UnitNormalization",
+)
+
+
+# ... and all that a network may be made of.
+LAYERS = (
+    *_MODELS,
+    *_RECURRENT,
+    *_STEPWISE,
+    "Add",
+    "AdditiveAttention",
+    "Attention",
+    "Average",
+    "AveragePooling1D",
+    "Bidirectional",
+    "Concatenate",
+    "Conv1D",
+    "Cropping1D",
+    "Dot",
+    "Flatten",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
+    "InputLayer",
+    "Masking",
+    "MaxPooling1D",
+    "Maximum",
+    "Minimum",
+    "MultiHeadAttention",
+    "Multiply",
+    "PReLU",
+    "Permute",
+    "RepeatVector",
+    "Reshape",
+    "SeparableConv1D",
+    "Subtract",
+    "ZeroPadding1D",
+)
+
+_OWN_INPUTS = (inputs.OneHot, inputs.Embedding)  # which take -1 for no symbol
+
+_OWN_RECURRENT = tuple(map(layer_class, CELLS))
+
+
+# What changes neither logits nor probabilities.
+_SILENT = (
+    "Dropout",
+    "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Reshape",
+    "SpatialDropout1D",
+)
+
+
+# === What a network is made of ===
+
+
+def _is_own(thing: Any, names: Iterable[str]) -> bool:
+    """Whether the class of an object is exactly one of Keras's own, of these names."""
+    kind = type(thing)
+    return kind.__module__.split(".")[0] == "keras" and kind.__name__ in names
+
+
+def is_recurrent(layer: Any) -> bool:
+    """Whether a layer is a SimpleRNN, GRU or LSTM, of Keras or of textgen."""
+    return type(layer) in _OWN_RECURRENT or _is_own(layer, _RECURRENT)
+
+
+def layers_in(layer: Any) -> Iterator[Any]:
+    """All layers in a layer, and in these; and operations that are no layers."""
+    inner: list = []
+    if _is_own(layer, ["Functional"]):
+        inner = keras_internals.operations_of(layer)
+    elif _is_own(layer, ["Sequential"]):
+        inner = layer.layers
+    elif _is_own(layer, ["TimeDistributed"]):
+        inner = [layer.layer]
+    elif _is_own(layer, ["Bidirectional"]):
+        inner = [layer.forward_layer, layer.backward_layer]
+    for name in ("activation", "recurrent_activation"):
+        if isinstance(activation := getattr(layer, name, None), keras.Layer):
+            inner = [*inner, activation]
+    for each in inner:
+        yield each
+        yield from layers_in(each)
+
+
+def check_network(network: Any) -> None:
+    """Raises ValueError if a network cannot be wrapped; the message says why."""
+    if not _is_own(network, _MODELS):
+        raise ValueError(
+            f"A network of the class {type(network).__name__} cannot be taken over: it "
+            "is unknown what its code does with the input, and its file could not be "
+            "loaded without that code. Make it with keras.Sequential(layers) or "
+            "keras.Model(inputs, outputs)."
+        )
+    if not keras_internals.has_graph(network):
+        raise ValueError(
+            f"The network {network.name!r} is not built, so that its shapes are "
+            "unknown. Begin it with keras.Input((steps,), dtype='int32'), for example."
+        )
+    for name in ("inputs", "outputs"):
+        if (count := len(getattr(network, name))) != 1:
+            raise ValueError(
+                f"The network {network.name!r} has {count} {name}; it must have one "
+                "input, the text, and one output, the next symbol. Make a keras.Model "
+                "of these alone."
+            )
+    for layer in layers_in(network):
+        is_layer = isinstance(layer, keras.Layer)
+        if (
+            type(layer) in (*_OWN_INPUTS, *_OWN_RECURRENT)
+            or (is_layer and _is_own(layer, LAYERS))
+            or _makes_mask(layer)
+        ):
+            continue
+        what = "layer" if is_layer else "operation"
+        raise ValueError(
+            f"The {what} {layer.name!r} ({type(layer).__name__}) cannot be taken over: "
+            "it is none of those that are known to load safely from a file, wherever "
+            "that is. Put one of Keras's own layers in its place; "
+            "textgen.models.network.LAYERS names those that are accepted."
+        )
+    for layer in layers_in(network):
+        for owner in (layer, getattr(layer, "cell", None)):
+            for name, value in vars(owner).items() if owner is not None else ():
+                module = getattr(value, "__module__", None) or ""
+                if callable(value) and module.split(".")[0] not in ("keras", "textgen"):
+                    raise ValueError(
+                        f"The layer {layer.name!r} ({type(layer).__name__}) has "
+                        f"{name}={getattr(value, '__name__', value)!r}, which is not "
+                        "Keras's own: a file of the model could not be loaded without "
+                        "its code. Use one that Keras has a name for."
+                    )
+
+
+def _makes_mask(operation: Any) -> bool:
+    """Whether it is one of the operations with which Keras's layers make masks."""
+    return type(operation).__module__.startswith("keras.src.ops.") and all(
+        output.dtype == "bool"
+        for node in keras_internals.calls_of(operation)
+        for output in node.outputs
+    )
+
+
+def check_not_stateful(network: keras.Model) -> None:
+    """Raises ValueError if a layer of a network is stateful."""
+    for layer in layers_in(network):
+        if getattr(layer, "stateful", False):
+            raise ValueError(
+                f"The layer {layer.name!r} ({type(layer).__name__}) is stateful, in a "
+                "network that writes by its window: its state would go on from one "
+                "window to the next, though they overlap. Make it with stateful=False."
+            )
+
+
+def _sources(node: Any) -> list:
+    """The tensors that a layer was called with, but for masks."""
+    return [
+        tensor
+        for tensor in node.input_tensors
+        if isinstance(keras_internals.origin_of(tensor)[0], keras.Layer)
+    ]
+
+
+def stack_of(network: keras.Model) -> list | None:
+    """The layers of a network that carries its state, in order; otherwise `None`."""
+    found = _chain(network)
+    if found is None or not all(map(_works_step_by_step, found)):
+        return None
+    return found if any(map(is_recurrent, found)) else None
+
+
+def _chain(network: keras.Model) -> list | None:
+    """The layers of a network, if each takes just the output of the one before it."""
+    found: list = []
+    tensor = network.outputs[0]
+    while tensor is not network.inputs[0]:
+        operation, node = keras_internals.origin_of(tensor)
+        arguments = [*node.arguments.args[1:], *node.arguments.kwargs.values()]
+        if (
+            len(_sources(node)) != 1
+            or tensor is not node.outputs[0]
+            or any(each is not None and each is not False for each in arguments)
+        ):
+            return None
+        part: list | None = [operation]
+        if _is_own(operation, _MODELS):
+            part = _chain(operation)
+        elif _is_own(operation, ["TimeDistributed"]):
+            part = [operation.layer]  # which does the same to all steps at once
+            if not _is_own(operation.layer, ["Dense", "Activation"]):
+                return None
+        if part is None:
+            return None
+        found = part + found
+        [tensor] = _sources(node)
+    return found
+
+
+def _works_step_by_step(layer: Any) -> bool:
+    if is_recurrent(layer):
+        return layer.return_sequences and not layer.go_backwards
+    if getattr(layer, "mask_zero", False) or not _on_last_axis(layer):
+        return False
+    activation = getattr(layer, "activation", None)
+    if isinstance(activation, keras.Layer) and not _works_step_by_step(activation):
+        return False
+    return type(layer) in _OWN_INPUTS or _is_own(layer, _STEPWISE)
+
+
+def _on_last_axis(layer: Any) -> bool:
+    """Whether a layer that works along an axis does so along the last one of three."""
+    axes = getattr(layer, "axis", -1)
+    return all(
+        axis in (-1, 2) for axis in (axes if isinstance(axes, list | tuple) else [axes])
+    )
+
+
+def before_last_dense(outputs: Any) -> Any:
+    """The input of the last Dense layer, as a tensor of the network; or `outputs`."""
+    tensor = outputs
+    while True:
+        operation, node = keras_internals.origin_of(tensor)
+        if len(_sources(node)) != 1:
+            return outputs
+        [tensor] = _sources(node)
+        if _is_own(getattr(operation, "layer", operation), ["Dense"]):
+            return tensor if len(tensor.shape) in (2, 3) else outputs
+
+
+# === What goes in and comes out ===
+
+
+def _lookups(network: keras.Model) -> list:
+    """The layers in which ids are looked up."""
+    return [
+        layer
+        for layer in layers_in(network)
+        if type(layer) in _OWN_INPUTS or _is_own(layer, ["Embedding"])
+    ]
+
+
+def input_kind(network: keras.Model, size: int, named: str | None) -> str:
+    """`"ids"` or `"one_hot"`, as named or by the shape."""
+    if named not in (None, "ids", "one_hot"):
+        raise ValueError(f"input={named!r} must be 'ids', 'one_hot' or None.")
+    [tensor] = network.inputs
+    shape = tuple(tensor.shape)
+    lookups = _lookups(network)
+    kind = "one_hot" if len(shape) == 3 and shape[-1] == size else None
+    if len(shape) == 2:
+        kind = "ids"
+    if kind is None or named not in (None, kind):
+        raise ValueError(
+            f"The network's input has the shape {shape}, which is not that of "
+            f"{named or 'ids or one_hot'}: ids are (batch, steps), and one-hot is "
+            f"(batch, steps, {size}) with this vocabulary of {size} symbols."
+        )
+    integers = keras.backend.is_int_dtype(tensor.dtype)
+    if kind == "ids" and named is None and not lookups and not integers:
+        raise ValueError(
+            f"The network's input of shape {shape} and dtype {tensor.dtype} is looked "
+            "up in no Embedding and no textgen.OneHot. If it is ids all the same, say "
+            f"input='ids'; one-hot is (batch, steps, {size})."
+        )
+    for layer in lookups:
+        known = layer.size if isinstance(layer, inputs.OneHot) else layer.input_dim
+        if known < size:
+            raise ValueError(
+                f"The layer {layer.name!r} ({type(layer).__name__}) knows {known} ids, "
+                f"and the vocabulary has {size} symbols. Make both equal."
+            )
+    return kind
+
+
+def output_kind(network: keras.Model, size: int, named: str | None) -> str:
+    """`"logits"` or `"probabilities"`, as named or by the last activation."""
+    if named not in (None, "logits", "probabilities"):
+        raise ValueError(f"output={named!r} must be 'logits', 'probabilities' or None.")
+    shape = tuple(network.outputs[0].shape)
+    if len(shape) not in (2, 3) or shape[-1] != size:
+        raise ValueError(
+            f"The network's output has the shape {shape}; with this vocabulary of "
+            f"{size} symbols it must be (batch, {size}) or (batch, steps, {size})."
+        )
+    layer, activation = _last_activation(network)
+    kinds = {
+        "linear": "logits",
+        "log_softmax": "logits",
+        "softmax": "probabilities",
+    }
+    kind = kinds.get(activation)
+    if kind is None and named is None:
+        raise ValueError(
+            f"The last layer of the network, {layer.name!r} ({type(layer).__name__}), "
+            f"has {f'activation={activation!r}' if activation else 'no activation'}, "
+            "which does not tell what its output is: say output='logits' or "
+            "output='probabilities'."
+        )
+    if kind is not None and named not in (None, kind):
+        raise ValueError(
+            f"output={named!r} contradicts the activation {activation!r} of the last "
+            f"layer, {layer.name!r} ({type(layer).__name__}): its output is {kind}."
+        )
+    return named or kind or ""
+
+
+def _last_activation(network: keras.Model) -> tuple[Any, str]:
+    """The last layer that computes, and its activation; `""` where it has none."""
+    tensor = network.outputs[0]
+    while True:
+        operation, node = keras_internals.origin_of(tensor)
+        if not _is_own(operation, _SILENT):
+            break
+        [tensor] = _sources(node)
+    while _is_own(operation, ["TimeDistributed"]):
+        operation = operation.layer
+    if _is_own(operation, _MODELS):
+        return _last_activation(operation)
+    activation = getattr(operation, "activation", operation)
+    if _is_own(activation, ["Softmax"]):
+        axis = activation.axis
+        return operation, "softmax" if axis in (-1, len(tensor.shape) - 1) else ""
+    # The output of an LSTM or a GRU is more than its activation.
+    named = not hasattr(operation, "cell")
+    return operation, getattr(activation, "__name__", "") if named else ""
+
+
+def window_length(network: keras.Model, named: int | None) -> int:
+    """Steps of a window, as named or as the network's input has them."""
+    fixed = network.inputs[0].shape[1]
+    if named is not None and operator.index(named) < 1:
+        raise ValueError(f"sequence_length={named} must be at least 1.")
+    if fixed is not None and named not in (None, fixed):
+        raise ValueError(
+            f"sequence_length={named} contradicts the network's input, which has "
+            f"{fixed} steps. Leave sequence_length out."
+        )
+    return fixed or named or 40
+
+
+def padding_of(
+    network: keras.Model, vocabulary: Vocabulary, kind: str, named: str | None
+) -> tuple[str | None, int]:
+    """The symbol with which texts are padded, and its id; `None` for no symbol."""
+    if kind == "one_hot":
+        if named is not None:
+            raise ValueError(
+                f"padding={named!r} is for networks that take ids; one-hot input is "
+                "padded with rows of zeros."
+            )
+        return None, NO_SYMBOL
+    if named is None:
+        lookups = _lookups(network)
+        if lookups and all(type(layer) in _OWN_INPUTS for layer in lookups):
+            return None, NO_SYMBOL
+        known = [symbol for symbol in ("\n", " ") if symbol in vocabulary]
+        named = [*known, vocabulary.symbols[0]][0]
+    if named not in vocabulary:
+        raise ValueError(
+            f"padding={named!r} is not in the vocabulary of {len(vocabulary)} symbols."
+        )
+    return named, vocabulary.ids[named]

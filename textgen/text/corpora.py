@@ -1,0 +1,272 @@
+"""Text to train on, from files, standard input or a registry of known corpora."""
+
+import codecs
+import dataclasses
+import difflib
+import hashlib
+import http.client
+import importlib.resources
+import io
+import os
+import sys
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+_DOWNLOAD_TIMEOUT = 60  # seconds without a byte
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A named corpus: what it is, and where its exact bytes are found.
+
+    Args:
+        file: str. Name of the file, in `TEXTGEN_DATA`, in the package and in the
+            cache folder.
+        description: str. One line.
+        license: str. The licence of the text.
+        characters: int. Length of the text.
+        url: str or `None`. The address, pinned to a commit so that the bytes
+            cannot change. `None` for a corpus that the package contains.
+        sha256: str or `None`. SHA-256 of the bytes, in hexadecimal.
+    """
+
+    file: str
+    description: str
+    license: str
+    characters: int
+    url: str | None = None
+    sha256: str | None = None
+
+
+_GITHUB = "https://raw.githubusercontent.com/"
+
+_NOTEBOOKS = (
+    f"{_GITHUB}jungsoh/rnn-character-level-language-model/"
+    "b359fefb96bb0d18ed7f3a90b442c31510ae1131/"
+)
+
+CORPORA: dict[str, Corpus] = {
+    "dinosaurs": Corpus(
+        file="dinosaurs.txt",
+        description="dinosaur genus names, one a line",
+        license="MIT (a list of facts, compiled for textgen)",
+        characters=18_848,
+    ),
+    "dinosaurs-reference": Corpus(
+        file="dinos_reference.txt",
+        description="the 1,536 dinosaur names of the reference notebooks",
+        license="unstated; a list of facts",
+        characters=19_909,
+        url=f"{_NOTEBOOKS}dinos.txt",
+        sha256="ad6465621cf56c08f71d4fbb40cf7eab763f9df42c54cc460d6c4d86e9c927fb",
+    ),
+    "shakespeare": Corpus(
+        file="shakespeare.txt",
+        description="Shakespeare's Sonnets",
+        license="public domain",
+        characters=94_275,
+        url=f"{_NOTEBOOKS}shakespeare.txt",
+        sha256="1b454b67b44e6f367c83a17ed295c46c5d4a1173cf5d09161882af4041bae023",
+    ),
+    "tinyshakespeare": Corpus(
+        file="tinyshakespeare.txt",
+        description="scenes from Shakespeare's plays",
+        license="public domain",
+        characters=1_115_394,
+        url=(
+            f"{_GITHUB}karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/"
+            "data/tinyshakespeare/input.txt"
+        ),
+        sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+    "tang-poems": Corpus(
+        file="tang_poems.txt",
+        description="Tang-dynasty regulated verse, one couplet a line, Chinese",
+        license="public domain",
+        characters=942_681,
+        url=(
+            f"{_GITHUB}hzy46/Char-RNN-TensorFlow/"
+            "7d23f2f1b436afbd5baf67af466d3b5a72f04b71/data/poetry.txt"
+        ),
+        sha256="ffc4d1112de038bc26cd0271ef3094fe9bae98e36c72537f4997959dec167154",
+    ),
+}
+
+
+def load_corpus(
+    name_or_path: str | os.PathLike[str],
+    lowercase: bool = False,
+    encoding: str = "utf-8",
+) -> str:
+    """Returns a corpus as one string.
+
+    The text is what Python's `open(path, encoding=encoding).read()` gives: `"\\r\\n"`
+    and `"\\r"` become `"\\n"`. A byte order mark at the start is left out.
+
+    A name of `textgen.CORPORA` is looked up in this order: a file of that path, the
+    folder `TEXTGEN_DATA`, the package, the cache folder (`TEXTGEN_CACHE`, or
+    `textgen` in `XDG_CACHE_HOME`, or `~/.cache/textgen`), and last its address,
+    from where it is downloaded into the cache folder. A registered SHA-256 is checked,
+    but not that of a file given by its path.
+
+    Args:
+        name_or_path: str or path. A name of `textgen.CORPORA`, the path of a text
+            file or of a zip file that holds one, or `"-"` for standard input.
+        lowercase: bool. Whether to lower-case the text. Defaults to `False`.
+        encoding: str. The encoding of the file. Defaults to `"utf-8"`.
+
+    Returns:
+        str. The text, not empty.
+
+    Raises:
+        FileNotFoundError: There is no such file or name; the message names the
+            nearest known ones.
+        IsADirectoryError: The path is a folder.
+        OSError: The file could not be read, or not downloaded.
+        ValueError: The file is empty, is not the registered one, or holds bytes
+            that are not valid in `encoding` (the message gives the byte offset).
+
+    Example:
+
+    ```python
+    names = textgen.load_corpus("dinosaurs", lowercase=True).split()
+    ```
+    """
+    name = os.fspath(name_or_path)
+    if name == "-":
+        source, data = "standard input", sys.stdin.buffer.read()
+    else:
+        path = _find(name)
+        source, data = str(path), _read(path)
+    text = _decode(data, encoding, source)
+    if not text:
+        raise ValueError(f"{source} is empty: a corpus needs at least one character.")
+    return text.lower() if lowercase else text
+
+
+def _find(name: str) -> Path:
+    """Returns the path of a corpus file, downloading it if need be."""
+    path = Path(os.path.expanduser(name))
+    corpus = CORPORA.get(name)
+    if path.is_dir() and corpus is None:
+        raise IsADirectoryError(f"{name!r} is a folder; name one text file in it.")
+    if path.exists() and not path.is_dir():
+        return path
+    if corpus is None:
+        raise FileNotFoundError(
+            f"There is no file {name!r}, nor a corpus of that name. "
+            + suggestion(name, CORPORA)
+        )
+    if folder := os.environ.get("TEXTGEN_DATA"):
+        path = Path(folder).expanduser() / corpus.file
+        if path.is_file():
+            _check(path, corpus, str(path), "Replace it, or unset TEXTGEN_DATA.")
+            return path
+    if corpus.url is None:
+        return Path(str(importlib.resources.files("textgen.data") / corpus.file))
+    path = _cache_folder() / corpus.file
+    if path.is_file() and sha256_of(path) == corpus.sha256:
+        return path
+    _download(corpus, path)
+    return path
+
+
+def _read(path: Path) -> bytes:
+    if path.suffix.lower() != ".zip":
+        return path.read_bytes()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [
+                info
+                for info in archive.infolist()
+                if not info.is_dir() and not info.filename.startswith("__MACOSX/")
+            ]
+            if len(members) != 1:
+                raise ValueError(
+                    f"{path} holds {len(members)} files; a corpus is one. Unpack it."
+                )
+            return archive.read(members[0])
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is not a zip file, or damaged: {error}.") from None
+    except (RuntimeError, NotImplementedError) as error:  # a password, a new method
+        raise ValueError(f"{path} cannot be unpacked here: {error}.") from None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Says which known names a mistyped one may mean, or which there are."""
+    known = list(known)
+    if near := difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5):
+        return f"Did you mean {' or '.join(near)}?"
+    return f"Known: {', '.join(known)}."
+
+
+def _cache_folder() -> Path:
+    if folder := os.environ.get("TEXTGEN_CACHE"):
+        return Path(folder).expanduser()
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder).expanduser() / "textgen"
+    return Path.home() / ".cache" / "textgen"
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(path: Path, corpus: Corpus, source: str, remedy: str) -> None:
+    if corpus.sha256 is not None and (found := sha256_of(path)) != corpus.sha256:
+        raise ValueError(
+            f"{source} is not the registered corpus: its SHA-256 is {found}, not "
+            f"{corpus.sha256}. {remedy}"
+        )
+
+
+def _download(corpus: Corpus, path: Path) -> None:
+    """Downloads to a temporary file beside `path`, checks it, and renames it."""
+    assert corpus.url is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            try:
+                with urllib.request.urlopen(
+                    corpus.url, timeout=_DOWNLOAD_TIMEOUT
+                ) as response:
+                    while block := response.read(1 << 16):
+                        file.write(block)
+            except (OSError, http.client.HTTPException) as error:
+                raise OSError(
+                    f"{corpus.url} could not be downloaded ({error}). Put the file "
+                    f"into a folder as {corpus.file}, and that folder into "
+                    "TEXTGEN_DATA."
+                ) from None
+        _check(temporary, corpus, corpus.url, "Perhaps it was cut short; try again.")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _decode(data: bytes, encoding: str, source: str) -> str:
+    try:
+        text = data.decode(encoding)
+    except LookupError:
+        raise ValueError(
+            f"encoding={encoding!r} is not an encoding that Python knows; try "
+            "'utf-8', 'latin-1' or 'cp1252'."
+        ) from None
+    except UnicodeDecodeError as error:
+        marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        guess = "utf-16" if marked and "16" not in encoding else "latin-1"
+        # Some codecs take a byte order mark off before they decode.
+        offset = error.start + len(data) - len(error.object)
+        raise ValueError(
+            f"{source} is not valid {encoding}: byte 0x{data[offset]:02x} at "
+            f"offset {offset}. Name its encoding, for example "
+            f"encoding={guess!r} (--encoding {guess} on the command line)."
+        ) from None
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    return newlines.decode(text.removeprefix("\ufeff"), final=True)

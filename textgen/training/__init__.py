@@ -1,0 +1,1 @@
+"""Training: what `fit` and `evaluate` add to Keras's, for every model."""
