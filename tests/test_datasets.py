@@ -687,3 +687,12 @@ def test_lines_that_carry_a_state_stay_in_order(batch_size):
 def test_cut_lines_are_counted(length, cut):
     dataset = LineDataset(np.array([1, 2, 3, 0, 1, 2, 0, 1]), 0, length)
     assert dataset.num_cut == cut
+
+
+def test_datasets_can_be_read():
+    ids = np.arange(100, dtype=np.int8)
+    assert repr(WindowDataset(ids, 40, 3, 8)) == (
+        "WindowDataset(100 ids: 3 batches of up to 8 examples of 40 steps)"
+    )
+    lines = LineDataset(np.array([1, 2, 0, 1, 0]), 0, stateful=True)
+    assert repr(lines) == "LineDataset(5 ids: 2 batches of up to 1 examples)"

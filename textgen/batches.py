@@ -103,6 +103,13 @@ class Dataset(Batches):
         self.epoch = 0
         self._begun = False
 
+    def __repr__(self) -> str:
+        steps = "" if self.steps is None else f" of {self.steps} steps"
+        return (
+            f"{type(self).__name__}({len(self.ids):,} ids: {len(self):,} batches of up "
+            f"to {self.largest_batch} examples{steps})"
+        )
+
     def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Returns a batch.
 

@@ -1,6 +1,7 @@
 import csv
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -377,14 +378,49 @@ def test_complete_in_a_pipe(model_file):
 
 
 def test_unknown_prompt_symbol(model_file, capsys):
-    assert run("generate", model_file, "--prompt", "thé") == 2
-    assert "'é' at position 2" in capsys.readouterr().err
-    assert run("generate", model_file, "--prompt", "thé", "--unknown", "skip") == 0
+    assert run("generate", model_file, "--prompt", "th→é←") == 2
+    error = capsys.readouterr().err
+    assert "'→' at position 2, '←' at position 4. Use --unknown skip" in error
+    assert run("generate", model_file, "--prompt", "th→", "--unknown", "skip") == 0
+    assert capsys.readouterr().out.startswith("th→")
+    assert run("generate", model_file, "--prompt", "thé") == 0
     assert capsys.readouterr().out.startswith("thé")
 
 
+def test_nothing_typed_shows_the_help(capsys):
+    assert run() == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("usage: textgen")
+    assert "generate" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["train", "a.txt", "b.txt"], "too many: b.txt.*cat a.txt b.txt"),
+        (["train", "a.txt", "--learning-rat3", "1"], "mean --learning-rate"),
+        (["generate", "m.keras", "--temprature=1"], "mean --temperature"),
+        (["info", "m.keras", "--zzz"], "no option --zzz \\(see textgen info --help"),
+    ],
+)
+def test_mistyped_arguments_get_a_hint(arguments, hint, capsys):
+    assert run(*arguments) == 2
+    assert re.search(hint, capsys.readouterr().err)
+
+
+def test_unknown_model_names_those_there_are(capsys):
+    assert run("generate", "nosuch") == 2
+    error = capsys.readouterr().err
+    assert all(name in error for name in textgen.PRETRAINED)
+
+
+def test_weights_file_is_called_what_it_is(capsys):
+    pathlib.Path("a.weights.h5").write_bytes(b"\x89HDF")
+    assert run("generate", "a.weights.h5") == 2
+    assert "holds weights alone, as save_weights" in capsys.readouterr().err
+
+
 BAD = {
-    "no command": [],
     "no corpus": ["train"],
     "unknown option": ["train", "text.txt", "--nope"],
     "missing file": ["train", "nope.txt"],

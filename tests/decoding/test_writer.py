@@ -1,5 +1,6 @@
 """What every model can do, against plain definitions by `predict` of the model."""
 
+import inspect
 import itertools
 import math
 import weakref
@@ -470,9 +471,64 @@ def test_bad_argument_is_named(model, options, message):
         model.generate("a", **{"max_new_tokens": 1, **options})
 
 
-def test_unknown_rule_is_refused(model):
-    with pytest.raises(TypeError, match="topp"):
-        model.generate("a", topp=0.9)
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("num_return_sequences", ": use count"),
+        ("do_sample", ": use temperature=0"),
+        ("max_length", ": use max_new_tokens"),
+        ("stop_strings", ": use stop"),
+        ("topp", r"\."),
+    ],
+)
+def test_argument_of_another_library_is_named_as_ours(model, name, ours):
+    for function in (model.generate, model.stream):
+        with pytest.raises(TypeError, match=f"no argument '{name}'{ours}"):
+            function("a", **{name: 1})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": 5}, "prompt=5 must be a str or a list"),
+        ({"prompt": ["a", 5]}, r"prompt=\['a', 5\] must be a str or a list"),
+        ({"prompt": None}, "prompt=None must be"),
+        ({"top_k": "5"}, "top_k='5' must be a number"),
+        ({"top_p": [0.5]}, r"top_p=\[0.5\] must be a number"),
+        ({"logit_bias": [1]}, r"logit_bias=\[1\] must be a dict"),
+        ({"logit_bias": {"a": "b"}}, "logit_bias: 'b' for 'a' must be a finite number"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens=2.5 must be an integer"),
+        ({"max_new_tokens": "9"}, "max_new_tokens='9' must be an integer"),
+        ({"seed": "x"}, "seed='x' must be an integer"),
+        ({"temperature": "hot"}, "temperature='hot' must be a number"),
+        ({"temperature": None}, "temperature=None must be a number"),
+    ],
+    ids=str,
+)
+def test_argument_of_another_type_is_named(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        model.generate(**{"prompt": "a", "max_new_tokens": 1, **options})
+
+
+def test_decoding_rules_stand_in_the_signature(model):
+    names = {"logit_bias", "forbidden", "repetition_penalty", "top_k", "top_p"}
+    for function in (model.generate, model.stream):
+        assert names | {"min_p", "typical_p"} <= set(
+            inspect.signature(function).parameters
+        )
+
+
+def test_models_and_scores_can_be_read(model, two):
+    kind = "many-to-many" if model.return_sequences else "many-to-one"
+    count = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+    assert repr(model) == (
+        f"LanguageModel(lstm 6, lstm 7, {kind}, 8 characters, {count:,} weights)"
+    )
+    assert repr(Blend(two, [3, 1])) == f"Blend(0.75 of {two[0]!r}, 0.25 of {two[1]!r})"
+    score = model.score("fade fade")
+    count = 9 if model.start_step or not model.return_sequences else 8
+    assert f"{score.nats:.4f} nats" in repr(score)
+    assert f"of {count} symbols" in repr(score)
 
 
 # === Text vectors ===
@@ -550,6 +606,14 @@ def test_blend_scores_and_writes(two):
     assert blend.embed("cd").shape == (14,)
 
 
+def test_blend_takes_paths(two, tmp_path):
+    two[0].save(tmp_path / "a.keras")
+    blend = Blend([tmp_path / "a.keras", two[1]])
+    assert blend.next_symbols("cd") == Blend(two).next_symbols("cd")
+    with pytest.raises(FileNotFoundError, match="shakespere.*shakespeare"):
+        Blend(["shakespere", two[1]])
+
+
 def test_blend_reads_as_each_of_its_models_learned():
     """One has a start step and the other has none; both carry their state."""
     models = [
@@ -585,6 +649,7 @@ def test_bad_blends_are_refused(two):
     for models, weights, message in [
         ([], None, "at least one"),
         (two, [1], "1 weights"),
+        ([two[0], 5], None, "not 5"),
         (two, [1, -1], "weights="),
         (two, [0, 0], "weights="),
         ([*two, words], None, "words"),

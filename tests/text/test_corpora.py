@@ -1,7 +1,10 @@
+import bz2
+import gzip
 import hashlib
 import http.client
 import http.server
 import io
+import lzma
 import re
 import sys
 import threading
@@ -520,3 +523,32 @@ def test_bad_standard_input(monkeypatch, data, message):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     with pytest.raises(ValueError, match=message):
         textgen.load_corpus("-")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (gzip.compress(b"text"), "a gzip file.*gunzip"),
+        (bz2.compress(b"text"), "a bzip2 file"),
+        (lzma.compress(b"text"), "an xz file"),
+        (b"%PDF-1.7 ...", "a PDF file.*pdftotext"),
+        (b"PK\x03\x04 a .docx", "a zip file"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"\x89PNG\r\n", "a picture"),
+    ],
+)
+def test_file_that_is_no_text_is_named(data, what, encoding, tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=f"file.txt is {what}"):
+        textgen.load_corpus(path, encoding=encoding)
+
+
+def test_binary_file_is_not_read_as_latin_1(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_bytes(b"ELF\x00\x01\x02")
+    with pytest.raises(ValueError, match="zero bytes: it is a binary file"):
+        textgen.load_corpus(path, encoding="latin-1")
+    path.write_text("text", encoding="utf-16")
+    assert textgen.load_corpus(path, encoding="utf-16") == "text"

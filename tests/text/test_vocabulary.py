@@ -198,6 +198,15 @@ def test_policy_that_is_none(policy):
         ("word", "the lark", "The LARK", "the lark"),
         ("word", "The THE lark", "the", "THE"),
         ("word", "strasse", "Straße", "strasse"),
+        ("character", "it's \"-", "it’s “—", "it's \"-"),
+        ("character", "it’s", "it’s", "it’s"),
+        ("character", "a b", "a\tb\u00a0a", "a b a"),
+        ("character", "cafe", "café", "cafe"),
+        ("character", "café", "cafe\u0301", "café"),
+        ("character", "cafe\u0301", "cafe\u0301", "cafe\u0301"),
+        ("character", "a\nb", "a\r\nb\ra", "a\nb\na"),
+        ("character", "a\r\nb", "a\r\nb", "a\r\nb"),
+        ("word", "don't naive", "don’t naïve", "don't naive"),
     ],
 )
 def test_match_case(level, known, text, expected):
@@ -215,6 +224,22 @@ def test_match_case_before_the_policy():
     assert built.decode(built.encode("Ax", match_case=False)) == "ab"
     with pytest.raises(ValueError, match="'x' at position 1"):
         built.encode("Ax", unknown="error", match_case=False)
+
+
+@pytest.mark.parametrize("piece", [2, 1 << 20])
+def test_all_unknown_symbols_are_named_at_once(monkeypatch, piece):
+    monkeypatch.setattr(vocabulary, "_PIECE", piece)
+    built = Vocabulary("ab")
+    with pytest.raises(vocabulary.UnknownSymbolsError) as info:
+        built.encode("axbyaxz")
+    assert info.value.symbols == {"x": 1, "y": 3, "z": 6}
+    message = str(info.value)
+    assert "of 2 symbols: 'x' at position 1, 'y' at position 3, 'z' at pos" in message
+    assert "unknown='skip'" in message
+    with pytest.raises(ValueError, match=r"'7' at position 11 and 3 more\."):
+        built.encode("abcdefgh12347890")
+    with pytest.raises(ValueError, match="'the' at position 2, ' ' at position 5"):
+        Vocabulary(["a", "\n"], level="word").encode("a\nthe a the")
 
 
 @pytest.mark.parametrize("piece", [2, 1 << 20])

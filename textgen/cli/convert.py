@@ -21,7 +21,7 @@ def add_convert(commands: Any) -> None:
         "vocabulary of the text it was trained on.",
         formatter_class=HelpFormatter,
     )
-    parser.set_defaults(run=_convert)
+    parser.set_defaults(run=_convert, parser=parser)
     add = parser.add_argument
     add("model", metavar="OLD.h5", help="a file that model.save of Keras 2 wrote")
     add("output", metavar="NEW.keras", help="the file to write")

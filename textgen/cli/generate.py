@@ -20,7 +20,7 @@ def add_generate(commands: Any) -> None:
         description="Write text with a trained model; one text appears as it is made.",
         formatter_class=options.HelpFormatter,
     )
-    parser.set_defaults(run=_generate)
+    parser.set_defaults(run=_generate, parser=parser)
     add = parser.add_argument
     options.add_models(parser)
     options.add_writing(parser)
@@ -53,7 +53,7 @@ def add_complete(commands: Any) -> None:
         "leaves. In a pipe: a beginning on each line, poems out.",
         formatter_class=options.HelpFormatter,
     )
-    parser.set_defaults(run=_complete)
+    parser.set_defaults(run=_complete, parser=parser)
     options.add_models(parser)
     options.add_writing(parser)
 

@@ -19,7 +19,7 @@ def add_evaluate(commands: Any) -> None:
         description="Say how well a model predicts a text, in nats and bits a symbol.",
         formatter_class=options.HelpFormatter,
     )
-    parser.set_defaults(run=_evaluate)
+    parser.set_defaults(run=_evaluate, parser=parser)
     add = parser.add_argument
     options.add_models(parser)
     add("corpus", metavar="CORPUS", help="text file, known name, or - for stdin")
@@ -44,7 +44,7 @@ def add_list(commands: Any) -> None:
         description="Show the models that come with textgen, which the other commands "
         "take by name, and the corpora that `train` and `evaluate` take by name.",
     )
-    parser.set_defaults(run=_list)
+    parser.set_defaults(run=_list, parser=parser)
 
 
 def add_info(commands: Any) -> None:
@@ -55,7 +55,7 @@ def add_info(commands: Any) -> None:
         description="Say what a model is: its network, its vocabulary, and how it "
         "computes on this machine.",
     )
-    parser.set_defaults(run=_info)
+    parser.set_defaults(run=_info, parser=parser)
     parser.add_argument(
         "models",
         nargs=1,

@@ -13,6 +13,7 @@ import textgen
 from textgen.cli import convert, generate, inspect, train
 from textgen.cli.options import Parser
 from textgen.cli.streams import discard
+from textgen.text.vocabulary import UnknownSymbolsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        parser.print_help()
+        return 0
+    arguments, extra = parser.parse_known_args(argv)
+    if extra:
+        arguments.parser.refuse(extra)
     try:
         code = arguments.run(arguments) or 0
         sys.stdout.flush()
@@ -40,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has seen enough; nothing more may be written, not at exit either.
         discard(sys.stdout)
         return 0
+    except UnknownSymbolsError as error:
+        remedy = "Use --unknown skip to leave them out, or --unknown and a stand-in."
+        return _fail(arguments, error.describe(remedy), 2)
     except (ValueError, OSError) as error:
         return _fail(arguments, str(error), 2)
     except Exception as error:

@@ -1,6 +1,7 @@
 """Arguments that several commands share, and the parser."""
 
 import argparse
+import difflib
 from typing import NoReturn
 
 
@@ -47,3 +48,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints the message in one line, and exits with 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+    def refuse(self, extra: list[str]) -> NoReturn:
+        """Ends the program because of arguments that it does not have."""
+        name = extra[0].partition("=")[0]
+        if not name.startswith("-"):
+            self.error(
+                f"one argument too many: {name}. A name with spaces needs quotes; "
+                "several texts are joined by cat a.txt b.txt | textgen ... -"
+            )
+        known = [each for each in self._option_string_actions if each.startswith("--")]
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        self.error(f"there is no option {name}{hint}")

@@ -49,7 +49,7 @@ def add_train(commands: Any) -> None:
         "save it. Ctrl-C ends the training and saves what was learned.",
         formatter_class=HelpFormatter,
     )
-    parser.set_defaults(run=_train)
+    parser.set_defaults(run=_train, parser=parser)
     add = parser.add_argument
     add("corpus", metavar="CORPUS", help="text file, known name, or - for stdin")
     add("-o", "--output", metavar="FILE", default="model.keras", help="model file")

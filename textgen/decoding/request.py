@@ -1,13 +1,52 @@
 """The arguments of `generate`, checked, and the text that is being generated."""
 
 import math
-from collections.abc import Sequence
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from textgen.decoding import loop, sampling, stops
 from textgen.text.vocabulary import Vocabulary
+
+# What other libraries call an argument of `generate`, and what it is here.
+_OTHER_NAMES = {
+    "do_sample": "temperature=0 takes the most probable symbol, any other one samples",
+    "length": "max_new_tokens",
+    "max_gen_length": "max_new_tokens",
+    "max_length": "max_new_tokens (symbols after the prompt)",
+    "max_tokens": "max_new_tokens",
+    "n": "count",
+    "num_return_sequences": "count",
+    "num_samples": "count",
+    "prefix": "prompt",
+    "random_state": "seed",
+    "return_as_list": "count=1 returns a list",
+    "stop_strings": "stop",
+    "stop_token_ids": "stop",
+    "text": "prompt",
+    "top_n": "top_k",
+}
+
+
+def refuse_others(function: str, others: dict[str, Any]) -> None:
+    """Raises TypeError for arguments that a function lacks, with their names here."""
+    for name in others:
+        hint = f": use {_OTHER_NAMES[name]}" if name in _OTHER_NAMES else ""
+        raise TypeError(f"{function}() has no argument {name!r}{hint}.")
+
+
+def as_prompts(prompt: Any) -> list[str]:
+    """Returns the list of prompts; raises ValueError if it is none."""
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, Iterable):
+        raise ValueError(f"prompt={prompt!r} must be a str or a list of str.")
+    prompts = list(prompts)
+    for each in prompts:
+        if not isinstance(each, str):
+            raise ValueError(f"prompt={prompt!r} must be a str or a list of str.")
+    return prompts
 
 
 class Request:
@@ -24,20 +63,30 @@ class Request:
         unknown: str | None = None,
         rules: dict[str, Any] | None = None,
     ) -> None:
+        for name, value in (
+            ("max_new_tokens", max_new_tokens),
+            ("max_lines", max_lines),
+            ("seed", seed),
+        ):
+            if value is not None and not isinstance(value, numbers.Integral):
+                raise ValueError(f"{name}={value!r} must be an integer.")
         if max_new_tokens < 0:
             raise ValueError(f"max_new_tokens={max_new_tokens} must not be negative.")
         if max_lines is not None and max_lines < 1:
             raise ValueError(f"max_lines={max_lines} must be at least 1.")
         if seed is not None and seed < 0:
             raise ValueError(f"seed={seed} must not be negative.")
-        temperatures = np.atleast_1d(np.asarray(temperature, np.float64))
+        try:
+            temperatures = np.atleast_1d(np.asarray(temperature, np.float64))
+        except (TypeError, ValueError):
+            temperatures = np.array([math.nan])
         if not temperatures.size or not all(
             0 <= each < math.inf for each in temperatures
         ):
             raise ValueError(
-                f"temperature={temperature} must be a number from 0 (the most probable "
-                "symbol) up, or a list of such; 1 leaves the model's probabilities as "
-                "they are."
+                f"temperature={temperature!r} must be a number from 0 (the most "
+                "probable symbol) up, or a list of such; 1 leaves the model's "
+                "probabilities as they are."
             )
         self.decode = vocabulary.decode
         self.max_new_tokens = max_new_tokens
@@ -58,11 +107,19 @@ class Request:
                 )
         rules = dict(rules or {})
         bias = np.zeros(len(vocabulary), np.float32)
-        for symbol, value in (rules.pop("logit_bias", None) or {}).items():
+        biases = rules.pop("logit_bias", None) or {}
+        if not isinstance(biases, Mapping):
+            raise ValueError(
+                f"logit_bias={biases!r} must be a dict of symbols and numbers, such as "
+                "{'e': 1.5}."
+            )
+        for symbol, value in biases.items():
             if symbol not in vocabulary:
                 raise ValueError(f"logit_bias: {symbol!r} is not in the vocabulary.")
-            if not value < math.inf:
-                raise ValueError(f"logit_bias: {value} for {symbol!r} must be finite.")
+            if not isinstance(value, numbers.Real) or not value < math.inf:
+                raise ValueError(
+                    f"logit_bias: {value!r} for {symbol!r} must be finite."
+                )
             bias[vocabulary.ids[symbol]] = value
         forbidden = rules.pop("forbidden", None) or ()
         if isinstance(forbidden, str):

@@ -6,6 +6,7 @@ temperature, then the filters, which rule ids out. A filter takes and returns lo
 Names of dimensions: N rows, V symbols of the vocabulary.
 """
 
+import numbers
 from typing import Any
 
 import keras
@@ -84,8 +85,18 @@ def rules(
 
     def check(good: bool, name: str, value: Any, what: str) -> None:
         if not good:
-            raise ValueError(f"{name}={value} must be {what}; leave it out for none.")
+            raise ValueError(f"{name}={value!r} must be {what}; leave it out for none.")
 
+    given = {
+        "repetition_penalty": repetition_penalty,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "typical_p": typical_p,
+    }
+    for name, value in given.items():
+        good = value is None or isinstance(value, numbers.Real)
+        check(good, name, value, "a number")
     result: dict[str, Any] = {}
     if bias is not None and np.any(bias):
         if not np.any(bias > -np.inf):

@@ -22,7 +22,7 @@ BATCH_SIZES = (1, 4, 16, 64)
 _MAX_LOGITS = 1 << 24  # logits of one read: 64 MiB in single precision
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Score:
     """How well a model predicts a text.
 
@@ -40,6 +40,12 @@ class Score:
     perplexity: float
     count: int
     log_probs: np.ndarray
+
+    def __repr__(self) -> str:
+        return (
+            f"Score({self.nats:.4f} nats, {self.bits:.4f} bits, perplexity "
+            f"{self.perplexity:.4g}, of {self.count:,} symbols)"
+        )
 
 
 class Scorer:

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from textgen.decoding import beams, loop, stops
-from textgen.decoding.request import Request, Row, check_beams
+from textgen.decoding.request import (
+    Request,
+    Row,
+    as_prompts,
+    check_beams,
+    refuse_others,
+)
 from textgen.decoding.scoring import BATCH_SIZES, Scorer, padded_rows
 
 # How many batches of texts may hold no new one, before `exclude` gives up.
@@ -41,7 +47,14 @@ class Writer(Scorer):
         seed: int | None = None,
         unknown: str | None = None,
         sampler: loop.Sampler | None = None,
-        **rules: Any,
+        logit_bias: dict[str, float] | None = None,
+        forbidden: str | Sequence[str] | None = None,
+        repetition_penalty: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        **others: Any,
     ) -> Any:
         """Writes text.
 
@@ -81,11 +94,21 @@ class Writer(Scorer):
             sampler: Callable or `None`. A rule of one's own in place of sampling: takes
                 the logits, a float array `(N, V)`, and the number of symbols written
                 so far; returns N ids. Defaults to `None`.
-            **rules: What is done to the probabilities, in this order: `logit_bias`
-                (dict of symbol and float, added to its logit), `forbidden` (symbols
-                never written), `repetition_penalty` (the prompt counts), temperature,
-                `top_k`, `top_p`, `min_p`, `typical_p`; see
+            logit_bias: dict or `None`. Symbols, and what is added to their logits.
+            forbidden: str, sequence of str or `None`. Symbols never to generate.
+            repetition_penalty: float above 0 or `None`. The power to which the
+                probability of the symbols so far is raised, the prompt's included;
+                above 1, they are repeated less.
+            top_k: int or `None`. Sample from the K most probable symbols.
+            top_p: float in (0, 1] or `None`. Sample from the fewest most probable
+                symbols that have this probability together.
+            min_p: float in [0, 1] or `None`. Sample from the symbols that are at least
+                this times as probable as the most probable one.
+            typical_p: float in (0, 1] or `None`. Sample from the most typical symbols
+                that have this probability together. These seven are applied in this
+                order, the temperature after the penalty; see
                 `textgen.decoding.sampling.rules`.
+            **others: Refused, with the name that textgen has for it.
 
         Returns:
             The prompt, as typed, and its continuation: str for one prompt with
@@ -95,7 +118,8 @@ class Writer(Scorer):
         Raises:
             ValueError: An argument is out of its range, or a prompt symbol is unknown.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        refuse_others("generate", others)
+        prompts = as_prompts(prompt)
         copies = 1 if count is None else count
         if copies < 1:
             raise ValueError(f"count={count} must be at least 1.")
@@ -109,7 +133,15 @@ class Writer(Scorer):
             max_lines,
             seed,
             unknown,
-            rules,
+            {
+                "logit_bias": logit_bias,
+                "forbidden": forbidden,
+                "repetition_penalty": repetition_penalty,
+                "top_k": top_k,
+                "top_p": top_p,
+                "min_p": min_p,
+                "typical_p": typical_p,
+            },
         )
         if num_beams is not None:
             check_beams(num_beams, length_penalty, copies, exclude, sampler)
@@ -151,7 +183,14 @@ class Writer(Scorer):
         seed: int | None = None,
         unknown: str | None = None,
         sampler: loop.Sampler | None = None,
-        **rules: Any,
+        logit_bias: dict[str, float] | None = None,
+        forbidden: str | Sequence[str] | None = None,
+        repetition_penalty: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        **others: Any,
     ) -> Iterator[str]:
         """Writes text, and hands it over as it is made.
 
@@ -164,6 +203,9 @@ class Writer(Scorer):
         Raises:
             ValueError: An argument is out of its range, or a prompt symbol is unknown.
         """
+        refuse_others("stream", others)
+        if not isinstance(prompt, str):
+            raise ValueError(f"prompt={prompt!r} must be a str: a stream is one text.")
         request = Request(
             self.vocabulary,
             max_new_tokens,
@@ -172,7 +214,15 @@ class Writer(Scorer):
             max_lines,
             seed,
             unknown,
-            rules,
+            {
+                "logit_bias": logit_bias,
+                "forbidden": forbidden,
+                "repetition_penalty": repetition_penalty,
+                "top_k": top_k,
+                "top_p": top_p,
+                "min_p": min_p,
+                "typical_p": typical_p,
+            },
         )
         row = Row(prompt, request)
         chunks = self._decode([prompt], [0], request, sampler)

@@ -3,12 +3,14 @@
 Names of dimensions: N texts, T steps, V symbols of the common vocabulary.
 """
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from textgen.decoding.readers import BlendReader
 from textgen.decoding.writer import Writer
+from textgen.models.loading import load
 from textgen.text.vocabulary import Vocabulary
 
 
@@ -19,7 +21,8 @@ class Blend(Writer):
     the probability 0, and reads "no symbol" in its place.
 
     Args:
-        models: Sequence of models: `LanguageModel`, or another `Writer`.
+        models: Sequence of models, of paths of `.keras` files, or of names of
+            pretrained models.
         weights: Sequence of float or `None`. The share of each model, normalised to a
             sum of 1; `None` for equal ones. Defaults to `None`.
 
@@ -29,15 +32,33 @@ class Blend(Writer):
     Example:
 
     ```python
-    both = textgen.Blend([textgen.load("a.keras"), textgen.load("b.keras")], [0.7, 0.3])
+    both = textgen.Blend(["shakespeare", "sonnets-large"], [0.7, 0.3])
     print(both.generate("shall i ", temperature=0.7))
     ```
     """
 
+    def __repr__(self) -> str:
+        shares = ", ".join(
+            f"{weight:.2f} of {model!r}"
+            for weight, model in zip(self.weights, self.models, strict=True)
+        )
+        return f"Blend({shares})"
+
     def __init__(
-        self, models: Sequence[Writer], weights: Sequence[float] | None = None
+        self,
+        models: Sequence[Writer | str | os.PathLike[str]],
+        weights: Sequence[float] | None = None,
     ) -> None:
-        self.models = list(models)
+        self.models: list[Writer] = [
+            load(model) if isinstance(model, str | os.PathLike) else model
+            for model in models
+        ]
+        for model in self.models:
+            if not isinstance(model, Writer):
+                raise ValueError(
+                    f"A blend takes models, paths and names of pretrained models, not "
+                    f"{model!r}."
+                )
         if not self.models:
             raise ValueError("A blend needs at least one model.")
         weights = [1.0] * len(self.models) if weights is None else list(weights)

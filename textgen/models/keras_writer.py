@@ -173,6 +173,13 @@ class KerasWriter(OneFile, Writer, Trainer):
             )
         self.built = True
 
+    def __repr__(self) -> str:
+        names = ", ".join(type(layer).__name__ for layer in self.network.layers)
+        return (
+            f"KerasWriter({names}; {len(self.vocabulary):,} {self.vocabulary.level}s, "
+            f"{self.count_params():,} weights)"
+        )
+
     def build(self, input_shape: tuple) -> None:
         """Makes nothing: the network is built."""
 

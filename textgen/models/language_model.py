@@ -256,6 +256,14 @@ class LanguageModel(OneFile, Writer, Trainer):
             start_step=start_step,
         )
 
+    def __repr__(self) -> str:
+        kind = "many-to-many" if self.return_sequences else "many-to-one"
+        layers = ", ".join(f"{self.cell} {size}" for size in self.units)
+        return (
+            f"LanguageModel({layers}, {kind}, {len(self.vocabulary):,} "
+            f"{self.vocabulary.level}s, {self.count_params():,} weights)"
+        )
+
     def build(self, input_shape: tuple) -> None:
         """Makes the weights; they do not depend on the input shape."""
         steps = None if self.return_sequences else self.sequence_length

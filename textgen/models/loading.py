@@ -34,6 +34,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     ```
     """
     path = catalogue.find(path)
+    if path.name.endswith(".weights.h5"):
+        raise ValueError(
+            f"{path} holds weights alone, as save_weights of Keras wrote them: make "
+            "the model with the same arguments, and call model.load_weights(path)."
+        )
     if path.suffix in (".h5", ".hdf5"):
         raise ValueError(
             f"{path} is a model of an older Keras: make a .keras file of it with "

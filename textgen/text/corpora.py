@@ -250,7 +250,31 @@ def _download(corpus: Corpus, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+# How files begin that are no text.
+_BINARY = {
+    b"\x1f\x8b": ("a gzip file", "Unpack it with gunzip."),
+    b"BZh": ("a bzip2 file", "Unpack it with bunzip2."),
+    b"\xfd7zXZ\x00": ("an xz file", "Unpack it with unxz."),
+    b"PK\x03\x04": ("a zip file", "Name it .zip, or unpack it; save a .docx as text."),
+    b"%PDF-": ("a PDF file", "Convert it to text, for example with pdftotext."),
+    b"\x89HDF": ("an HDF5 file", "It may be a model."),
+    b"\x89PNG": ("a picture", "Give a text file."),
+    b"\xff\xd8\xff": ("a picture", "Give a text file."),
+}
+
+
+def _check_text(data: bytes, encoding: str, source: str) -> None:
+    """Raises ValueError for bytes that are no text in any encoding of one byte."""
+    for start, (kind, remedy) in _BINARY.items():
+        if data.startswith(start):
+            raise ValueError(f"{source} is {kind}, not a text file. {remedy}")
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\x00" in data[:4096] and not marked and not encoding.lower().startswith("utf"):
+        raise ValueError(f"{source} has zero bytes: it is a binary file, not a text.")
+
+
 def _decode(data: bytes, encoding: str, source: str) -> str:
+    _check_text(data, encoding, source)
     try:
         text = data.decode(encoding)
     except LookupError:

@@ -14,6 +14,47 @@ NO_SYMBOL = -1  # a zero input vector, a target left out, no text
 
 LEVELS = ("character", "word")
 
+# What is typed, and the plain characters that an old text has in its place.
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("‘’‚‛′´`ʼ", "'"),
+        **dict.fromkeys("“”„‟″«»", '"'),
+        **dict.fromkeys("‐‑‒–—―−", "-"),
+        **dict.fromkeys("\t\u00a0\u2002\u2003\u2009\u202f", " "),
+    }
+)
+_MAX_NAMED = 10  # unknown symbols that an error names
+
+
+class UnknownSymbolsError(ValueError):
+    """A text has symbols that the vocabulary lacks.
+
+    Args:
+        symbols: dict of the symbols, and where each stands first, in characters.
+        size: int. Symbols of the vocabulary.
+    """
+
+    def __init__(self, symbols: dict[str, int], size: int) -> None:
+        self.symbols, self.size = symbols, size
+        super().__init__(
+            self.describe(
+                "Use unknown='skip' to leave them out, or unknown=S for a symbol S of "
+                "the vocabulary to stand in for them."
+            )
+        )
+
+    def describe(self, remedy: str) -> str:
+        """Returns the message, with a remedy in the words of where it is shown."""
+        named = [
+            f"{symbol!r} at position {position}"
+            for symbol, position in list(self.symbols.items())[:_MAX_NAMED]
+        ]
+        more = len(self.symbols) - len(named)
+        return (
+            f"Not in the vocabulary of {self.size} symbols: {', '.join(named)}"
+            f"{f' and {more} more' if more else ''}. {remedy}"
+        )
+
 
 # `encode` handles a text in pieces of this many symbols, so that the working memory
 # does not grow with the text. A piece of words takes some 60 bytes a word: 1 MB.
@@ -157,29 +198,36 @@ class Vocabulary:
             unknown: str or `None`. A policy for this call. Defaults to `None`, the
                 policy of the vocabulary.
             match_case: bool. With `False`, a symbol that the vocabulary lacks is
-                tried in lower case, case-folded, in upper case, and in its NFKC form
-                (a full-width letter as an ordinary one) before the policy applies.
-                Defaults to `True`.
+                tried in other forms before the policy applies: lower and upper case,
+                composed (NFC) and NFKC (a full-width letter as an ordinary one),
+                typographic quotes, dashes and spaces as plain ones, and a letter
+                without its accent; CRLF is a newline. Defaults to `True`.
 
         Returns:
             Array of ids, of shape `(symbols,)` and of the smallest of the dtypes int8,
             int16 and int32 that holds them all.
 
         Raises:
-            ValueError: A symbol is not in the vocabulary, and the policy is
-                `"error"`: the message names the symbol and its position.
+            UnknownSymbolsError: Symbols are not in the vocabulary, and the policy is
+                `"error"`: a ValueError that names them and their positions.
         """
         unknown = self.unknown if unknown is None else unknown
         self._check_policy(unknown)
         # Characters can be counted beforehand; the array of words grows.
         expected = len(text) if self.level == "character" else 0
         result, count, position = np.empty(expected, self.dtype), 0, 0
+        if not match_case:
+            text = self._composed(text)
+        missing: dict[str, int] = {}
+        stand_in = -1 if unknown in ("error", "skip") else self.ids[unknown]
         for tokens in _pieces(text, self.level):
             ids = self._lookup(tokens)
             for index in np.flatnonzero(ids < 0).tolist():
-                ids[index] = self._stand_in(
-                    tokens[index], position, index, tokens, unknown, match_case
-                )
+                symbol = tokens[index]
+                found = -1 if match_case else self._other_form(symbol)
+                if found < 0 and unknown == "error" and symbol not in missing:
+                    missing[symbol] = position + sum(map(len, tokens[:index]))
+                ids[index] = stand_in if found < 0 else found
             # One symbol is one character in a str; counting them takes no loop.
             characters = isinstance(tokens, str)
             position += len(tokens) if characters else sum(map(len, tokens))
@@ -191,6 +239,8 @@ class Vocabulary:
                 result.resize(size, refcheck=False)
             result[count : count + len(known)] = known
             count += len(known)
+        if missing:
+            raise UnknownSymbolsError(missing, len(self))
         result.resize(count, refcheck=False)
         return result
 
@@ -294,29 +344,28 @@ class Vocabulary:
         ids = map(self.ids.get, tokens, itertools.repeat(-1))
         return np.fromiter(ids, np.int32, len(tokens))
 
-    def _stand_in(
-        self,
-        symbol: str,
-        position: int,
-        index: int,
-        tokens: str | list[str],
-        unknown: str,
-        match_case: bool,
-    ) -> int:
-        """The id to use for a symbol that the vocabulary lacks, -1 to leave it out."""
-        if not match_case:
-            for form in (symbol, unicodedata.normalize("NFKC", symbol)):
-                for other in (form, form.lower(), form.casefold(), form.upper()):
-                    if other in self.ids:
-                        return self.ids[other]
-        if unknown == "error":
-            position += sum(map(len, tokens[:index]))
-            raise ValueError(
-                f"The symbol {symbol!r} at position {position} is not in the "
-                f"vocabulary of {len(self)} symbols. Use unknown='skip', or a symbol "
-                "of the vocabulary to stand in for it (textgen generate --unknown)."
-            )
-        return -1 if unknown == "skip" else self.ids[unknown]
+    def _composed(self, text: str) -> str:
+        """A text with line ends and composed letters as the vocabulary has them."""
+        if "\r" in text and "\r" not in self:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        composed = unicodedata.normalize("NFC", text)
+        if composed != text and not set(self.tokens(text)) <= set(self.symbols):
+            return composed
+        return text
+
+    def _other_form(self, symbol: str) -> int:
+        """The id of another form of a symbol that the vocabulary lacks; -1 for none."""
+        plain = symbol.translate(_PLAIN)
+        bare = "".join(
+            each
+            for each in unicodedata.normalize("NFKD", plain)
+            if not unicodedata.combining(each)
+        )
+        for form in (symbol, unicodedata.normalize("NFKC", symbol), plain, bare):
+            for other in (form, form.lower(), form.casefold(), form.upper()):
+                if other in self.ids:
+                    return self.ids[other]
+        return -1
 
 
 @functools.cache
