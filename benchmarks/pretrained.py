@@ -81,10 +81,8 @@ PLANS = {
         corpus="dinosaurs",
         network="GRU 128 and GRU 128 on one-hot letters, dropout 0.4 after each; "
         "many-to-many, a line at a time",
-        limits="It writes one lower-case name of letters a to z and ends it with a "
-        "newline, which must be given as the stop: what it writes after that means "
-        "nothing.",
-        options=("--count", "10", "--stop", "\\n"),
+        limits="It writes one lower-case name of letters a to z.",
+        options=("--count", "10"),
         prompt="",
         max_lines=1,
         lowercase=True,
@@ -130,7 +128,7 @@ PLANS = {
         "capitals of a prompt are lower-cased.",
         options=(
             *("--prompt", "Shall I compare thee "),
-            *("--max-lines", "14", "--max-new-tokens", "1000"),
+            *("--max-lines", "14"),
         ),
         prompt="Shall I compare thee ",
         max_lines=6,

@@ -84,7 +84,7 @@ model.fit(
     epochs=arguments.epochs,
     validation_data=validation,
     callbacks=[
-        textgen.SampleText(["", "ty", "mega"], temperatures=(0.5, 0.8), stop="\n"),
+        textgen.SampleText(["", "ty", "mega"], temperatures=(0.5, 0.8)),
         keras.callbacks.CSVLogger(arguments.log, append=arguments.resume),
         checkpoints,
     ],
@@ -99,13 +99,10 @@ print(f"Validation: {score.nats:.4f} nats a character, {score.bits:.4f} bits")
 new = inventor.generate(
     count=NAMES,
     temperature=0.8,
-    stop="\n",
     seed=SEED,
     exclude=train_names + validation_names,
 )
 print(f"\n{NAMES} names that are not in the list:")
 print("\n".join(name.capitalize() for name in new))
 print(f"\nThe model is {arguments.output}, its curve {arguments.log}. For more names:")
-print(
-    f"  {sys.executable} -m textgen generate {arguments.output} --count 20 --stop '\\n'"
-)
+print(f"  {sys.executable} -m textgen generate {arguments.output} --count 20")

@@ -142,6 +142,7 @@ starter.fit(couplets, steps_per_epoch=steps)
 
 # What is kept is for writing: no optimizer, no carried states.
 poet = starter.stripped()
+poet.end_token = None  # a poem has several couplets
 poet.save(arguments.output)
 score = poet.score(vocabulary.decode(validation_ids))
 print(f"Validation: {score.nats:.4f} nats, perplexity {score.perplexity:.2f}")

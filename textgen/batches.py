@@ -90,8 +90,9 @@ class Dataset(Batches):
         ValueError: An argument is out of its range, or the ids are too few.
     """
 
-    # Whether an example begins with a start step, the id -1.
+    # Whether an example begins with a start step, the id -1, and the id that ends it.
     start_step = False
+    end_of_line: int | None = None
 
     def __init__(self, ids: np.ndarray, batch_size: int, seed: int) -> None:
         super().__init__()

@@ -512,6 +512,7 @@ def test_argument_of_another_type_is_named(model, options, message):
 
 def test_decoding_rules_stand_in_the_signature(model):
     names = {"logit_bias", "forbidden", "repetition_penalty", "top_k", "top_p"}
+    names |= {"min_p", "typical_p"}
     for function in (model.generate, model.stream):
         assert names | {"min_p", "typical_p"} <= set(
             inspect.signature(function).parameters
@@ -610,7 +611,7 @@ def test_blend_takes_paths(two, tmp_path):
     two[0].save(tmp_path / "a.keras")
     blend = Blend([tmp_path / "a.keras", two[1]])
     assert blend.next_symbols("cd") == Blend(two).next_symbols("cd")
-    with pytest.raises(FileNotFoundError, match="shakespere.*shakespeare"):
+    with pytest.raises(FileNotFoundError, match=r"shakespere.*shakespeare"):
         Blend(["shakespere", two[1]])
 
 

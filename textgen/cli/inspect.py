@@ -114,6 +114,8 @@ def _info(arguments: argparse.Namespace) -> None:
             kind += f", windows of {model.sequence_length}"
         elif model.start_step:
             kind += ", begins with a start step"
+        if model.end_token is not None:
+            kind += f", ends with {vocabulary.symbols[model.end_token]!r}"
         lines = {
             "network": f"{model.cell}, units {' '.join(map(str, model.units))}, {kind}",
             "input": f"vectors of {model.embedding}" if model.embedding else "one-hot",

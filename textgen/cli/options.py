@@ -27,8 +27,16 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
         default=[0.7],
         help="0 is the most probable symbol; several take turns",
     )
-    add("--max-new-tokens", type=int, default=400, help="symbols to write")
-    add("--max-lines", type=int, help="end after so many lines")
+    add(
+        "--max-new-tokens",
+        type=int,
+        help="symbols to generate (default: 400; 100 a line with --max-lines)",
+    )
+    add(
+        "--max-lines",
+        type=int,
+        help="stop after this number of lines; blank ones do not count",
+    )
     add("--seed", type=int, help="same seed, same text (default: a new text)")
     add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
 

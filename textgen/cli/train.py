@@ -218,9 +218,7 @@ def _train(arguments: argparse.Namespace) -> None:
         return
     model.save(output)
     more = ["textgen", "generate", str(output)]
-    more += (
-        ["--count", "10", "--stop", r"\n"] if arguments.lines else ["--prompt", prompt]
-    )
+    more += ["--count", "10"] if arguments.lines else ["--prompt", prompt]
     print(f"Saved {output}. To write with it:\n  {shlex.join(more)}")
 
 
@@ -278,7 +276,6 @@ def _callbacks(keras: Any, arguments: argparse.Namespace, prompt: str) -> list:
             prompt,
             arguments.temperatures,
             max_new_tokens=arguments.max_new_tokens,
-            stop="\n" if arguments.lines else None,
         ),
     ]
     if arguments.early_stopping:

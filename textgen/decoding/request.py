@@ -30,6 +30,9 @@ _OTHER_NAMES = {
 }
 
 
+_LONGEST_LINE = 100  # symbols of a line, for which max_lines makes room
+
+
 def refuse_others(function: str, others: dict[str, Any]) -> None:
     """Raises TypeError for arguments that a function lacks, with their names here."""
     for name in others:
@@ -55,7 +58,7 @@ class Request:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        max_new_tokens: int,
+        max_new_tokens: int | None,
         temperature: float | Sequence[float] = 1.0,
         stop: str | int | Sequence[str | int] | None = None,
         max_lines: int | None = None,
@@ -70,6 +73,8 @@ class Request:
         ):
             if value is not None and not isinstance(value, numbers.Integral):
                 raise ValueError(f"{name}={value!r} must be an integer.")
+        if max_new_tokens is None:
+            max_new_tokens = max(400, _LONGEST_LINE * (max_lines or 0))
         if max_new_tokens < 0:
             raise ValueError(f"max_new_tokens={max_new_tokens} must not be negative.")
         if max_lines is not None and max_lines < 1:
@@ -137,7 +142,8 @@ class Row:
         self.prompt = prompt
         self.text = ""
         self._request = request
-        self._filter = stops.StopFilter(request.stops, request.max_lines)
+        blank = not prompt.rpartition("\n")[2].strip()
+        self._filter = stops.StopFilter(request.stops, request.max_lines, blank)
         self._ids: list[np.ndarray] = []
         self._log_probs: list[np.ndarray] = []
 

@@ -56,10 +56,17 @@ class Scorer:
     Attributes:
         vocabulary: `Vocabulary`. Its tokens are the ids of the network.
         reader: `Reader`. How the network reads on.
+        end_token: int or `None`. The id with which each text ends that the network
+            learned, such as a newline; `None` where texts have no end.
     """
 
     vocabulary: Vocabulary
     reader: Reader
+    end_token: int | None = None
+
+    def default_stop(self, max_lines: int | None) -> int | None:
+        """Returns where a text ends, if neither a stop nor `max_lines` says so."""
+        return self.end_token if max_lines is None else None
 
     @property
     def start_step(self) -> bool:

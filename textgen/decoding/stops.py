@@ -11,13 +11,19 @@ class StopFilter:
 
     Args:
         stop: Sequence of str, not empty ones.
-        max_lines: int or `None`. The text ends before this number of newlines, too.
+        max_lines: int or `None`. The text ends after so many lines, too, before the
+            newline. Blank lines do not count.
+        blank: bool. Whether the line that the text continues is blank so far. Defaults
+            to `True`.
     """
 
-    def __init__(self, stop: Sequence[str], max_lines: int | None = None) -> None:
+    def __init__(
+        self, stop: Sequence[str], max_lines: int | None = None, blank: bool = True
+    ) -> None:
         self.stop = stop
         self.lines = max_lines
         self.stopped = False
+        self._blank = blank
         self._held = ""
 
     def feed(self, text: str) -> str:
@@ -27,11 +33,9 @@ class StopFilter:
         found = [
             (at + len(stop), at) for stop in self.stop if (at := text.find(stop)) >= 0
         ]
-        if self.lines is not None:
-            ends = [at for at, symbol in enumerate(text) if symbol == "\n"]
-            if len(ends) >= self.lines:
-                at = ends[self.lines - 1]
-                found.append((at + 1, at))
+        _, _, end = self._count(text)
+        if end is not None:
+            found.append((end + 1, end))
         if found:
             self.stopped, self._held = True, ""
             return text[: min(found)[1]]
@@ -46,9 +50,28 @@ class StopFilter:
         )
         self._held = text[len(text) - keep :]
         text = text[: len(text) - keep]
-        if self.lines is not None:
-            self.lines -= text.count("\n")
+        self.lines, self._blank, _ = self._count(text)
         return text
+
+    def _count(self, text: str) -> tuple[int | None, bool, int | None]:
+        """Counts the lines of the next text.
+
+        Returns:
+            The lines that are left after it, whether its last line is blank, and where
+            the last line that is allowed ends, `None` if it does not.
+        """
+        lines, blank = self.lines, self._blank
+        if lines is None:
+            return None, blank, None
+        for at, symbol in enumerate(text):
+            if symbol != "\n":
+                blank = blank and symbol.isspace()
+                continue
+            lines -= not blank
+            blank = True
+            if lines == 0:
+                return 0, True, at
+        return lines, blank, None
 
     def flush(self) -> str:
         """Returns what was held back, when no more text comes."""

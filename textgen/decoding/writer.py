@@ -33,7 +33,7 @@ class Writer(Scorer):
     def generate(
         self,
         prompt: str | Sequence[str] = "",
-        max_new_tokens: int = 400,
+        max_new_tokens: int | None = None,
         temperature: float | Sequence[float] = 1.0,
         *,
         count: int | None = None,
@@ -61,7 +61,8 @@ class Writer(Scorer):
         Args:
             prompt: str, or list of str for one text each. What the text begins with;
                 may be empty, and longer than the window.
-            max_new_tokens: int. Symbols to write after the prompt. Defaults to `400`.
+            max_new_tokens: int or `None`. Symbols to write after the prompt. Defaults
+                to `None`: 400, or 100 a line with `max_lines`, if that is more.
             temperature: float, at least 0. Below 1 the probable becomes more
                 probable; 0 always takes the most probable symbol. A list is gone
                 through symbol by symbol, and again from its first. Defaults to `1.0`.
@@ -69,9 +70,11 @@ class Writer(Scorer):
                 one.
             stop: str, int, list of these or `None`. Writing ends before the first of
                 these in the new text; an int is the id of a symbol, which at word
-                level is the whole word and no part of another. Defaults to `None`.
-            max_lines: int or `None`. Writing ends at the end of so many lines.
-                Defaults to `None`.
+                level is the whole word and no part of another. `()` for none. Defaults
+                to `None`: where the texts end that the model learned, such as lines
+                (`end_token`), unless `max_lines` is given.
+            max_lines: int or `None`. Writing ends at the end of so many lines, of
+                which blank ones do not count. Defaults to `None`.
             exclude: Iterable of str or `None`. With it, no text is one of these, is
                 empty or comes twice. Where no more is found there are fewer than
                 `count`, and a warning says so. Defaults to `None`.
@@ -129,7 +132,7 @@ class Writer(Scorer):
             self.vocabulary,
             max_new_tokens,
             temperature,
-            stop,
+            self.default_stop(max_lines) if stop is None else stop,
             max_lines,
             seed,
             unknown,
@@ -174,7 +177,7 @@ class Writer(Scorer):
     def stream(
         self,
         prompt: str = "",
-        max_new_tokens: int = 400,
+        max_new_tokens: int | None = None,
         temperature: float | Sequence[float] = 1.0,
         *,
         stop: str | int | Sequence[str | int] | None = None,
@@ -210,7 +213,7 @@ class Writer(Scorer):
             self.vocabulary,
             max_new_tokens,
             temperature,
-            stop,
+            self.default_stop(max_lines) if stop is None else stop,
             max_lines,
             seed,
             unknown,

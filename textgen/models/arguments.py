@@ -42,6 +42,12 @@ def check_arguments(arguments: dict) -> None:
         "batch_size",
         "a positive integer for a stateful model",
     )
+    end_token = arguments["end_token"]
+    check(
+        end_token is None or 0 <= end_token < len(vocabulary),
+        "end_token",
+        f"None or an id from 0 to {len(vocabulary) - 1}",
+    )
     check(
         arguments["reset_states"] in ("epoch", "never"),
         "reset_states",

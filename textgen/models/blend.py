@@ -87,5 +87,14 @@ class Blend(Writer):
             )
             for model in self.models
         ]
+        ends = {
+            None
+            if model.end_token is None
+            else model.vocabulary.symbols[model.end_token]
+            for model in self.models
+        }
+        # Where they agree, so does the blend.
+        end = ends.pop() if len(ends) == 1 else None
+        self.end_token = None if end is None else self.vocabulary.ids[end]
         readers = [model.reader for model in self.models]
         self.reader = BlendReader(readers, ids, self.weights)

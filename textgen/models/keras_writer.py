@@ -112,6 +112,7 @@ class KerasWriter(OneFile, Writer, Trainer):
         start_step: bool. Whether texts begin with a start step, of zeros or of the
             padding; only for a network that carries its state. `fit` sets the attribute
             to what the dataset does. Defaults to `False`.
+        end_token: int or `None`. As for `LanguageModel`.
         **kwargs: `name`, and `dtype`, which is that of the network by default.
 
     Raises:
@@ -127,6 +128,7 @@ class KerasWriter(OneFile, Writer, Trainer):
         sequence_length: int | None = None,
         padding: str | None = None,
         start_step: bool = False,
+        end_token: int | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(vocabulary, Vocabulary):
@@ -151,6 +153,7 @@ class KerasWriter(OneFile, Writer, Trainer):
         self.carries_state = (
             self.return_sequences and networks.stack_of(network) is not None
         )
+        self.end_token = end_token
         self.stateful = bool(self._stateful_layers())
         self.reader: Reader
         if self.carries_state:
@@ -303,6 +306,7 @@ class KerasWriter(OneFile, Writer, Trainer):
             "sequence_length": self.sequence_length,
             "padding": self.padding,
             "start_step": self.start_step,
+            "end_token": self.end_token,
         }
 
     @classmethod

@@ -95,6 +95,9 @@ class LanguageModel(OneFile, Writer, Trainer):
         start_step: bool. Whether texts begin with a start step of zeros. `fit` sets
             the attribute to what the dataset does: `LineDataset` has a start step.
             Defaults to `False`.
+        end_token: int or `None`. The id that ends a text, such as a newline's, at which
+            generation stops. `fit` sets the attribute to what the dataset does:
+            `end_of_line` of a `LineDataset`. Defaults to `None`.
         **kwargs: `name`, and `dtype`, which reaches every layer: `"float32"`,
             `"float64"`, `"mixed_bfloat16"`, …
 
@@ -132,6 +135,7 @@ class LanguageModel(OneFile, Writer, Trainer):
         sequence_length: int = 40,
         initializer: Any = None,
         start_step: bool = False,
+        end_token: int | None = None,
         **kwargs: Any,
     ) -> None:
         layers = units if isinstance(units, Sequence | np.ndarray) else [units]
@@ -158,6 +162,7 @@ class LanguageModel(OneFile, Writer, Trainer):
         self.reset_policy = reset_states
         self.sequence_length = sequence_length
         self.initializer = initializer
+        self.end_token = end_token
 
         # === Layers and state ===
         self._make_layers()
@@ -514,6 +519,7 @@ class LanguageModel(OneFile, Writer, Trainer):
             "sequence_length": self.sequence_length,
             "initializer": keras.saving.serialize_keras_object(self.initializer),
             "start_step": self.start_step,
+            "end_token": self.end_token,
             "frozen": frozen(self),
         }
 

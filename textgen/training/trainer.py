@@ -31,6 +31,7 @@ class Trainer(keras.Model):
         stateful: bool. Whether `fit` carries a state from batch to batch.
         start_step: bool. Whether texts begin with a start step; `fit` learns it from
             textgen's datasets.
+        end_token: int or `None`. The id that ends a text; `fit` learns it likewise.
         output_kind: `"logits"` or `"probabilities"`. What the model returns.
         reset_policy: `"epoch"` or `"never"`. When `fit` sets carried states to zero.
     """
@@ -38,6 +39,7 @@ class Trainer(keras.Model):
     vocabulary: Vocabulary
     return_sequences: bool
     start_step: bool
+    end_token: int | None
     stateful: bool = False
     output_kind: str = "logits"
     reset_policy: str = "epoch"
@@ -244,7 +246,7 @@ class Trainer(keras.Model):
         weights = self._weights_by_class(class_weight)
         begin: feeding.EpochBegin | None = None
         if isinstance(x, Dataset):
-            self.start_step = x.start_step
+            self.start_step, self.end_token = x.start_step, x.end_of_line
             begin = feeding.EpochBegin.of_dataset(
                 x, steps_per_epoch, initial_epoch, self.stateful
             )
