@@ -21,11 +21,11 @@ unset PYTHONPATH TEXTGEN_DATA
 textgen="$work/venv/bin/textgen"
 $textgen train dinosaurs --lines --lowercase --cell simple_rnn --units 64 \
     --batch-size 32 --epochs 2 --log curve.csv -o names.keras
-$textgen generate names.keras --count 5 --stop '\n' --seed 1 | tee names.txt
+$textgen generate names.keras --count 5 --seed 1 | tee names.txt
 test "$(wc -l <names.txt)" -eq 5
 test "$(wc -l <curve.csv)" -eq 3
 $textgen list | grep -q "textgen generate dinosaurs"
-$textgen generate dinosaurs --count 5 --stop '\n' --seed 1 | tee names.txt
+$textgen generate dinosaurs --count 5 --seed 1 | tee names.txt
 test "$(grep -c . names.txt)" -eq 5
 TF_CPP_MIN_LOG_LEVEL=3 "$work/venv/bin/python" -c '
 import pathlib, textgen

@@ -92,7 +92,7 @@ class Dataset(Batches):
 
     # Whether an example begins with a start step, the id -1, and the id that ends it.
     start_step = False
-    end_of_line: int | None = None
+    end_of_line: Any = None  # int or None
 
     def __init__(self, ids: np.ndarray, batch_size: int, seed: int) -> None:
         super().__init__()

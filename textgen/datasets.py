@@ -258,7 +258,7 @@ class LineDataset(Dataset):
         self.num_cut = int(np.sum(lengths > sequence_length))
         self.sequence_length = sequence_length
         self.num_examples = len(self._starts)
-        self.end_of_line = end_of_line
+        self.end_of_line = int(end_of_line)
         self.shuffle = shuffle
         self.stateful = stateful
         self._batches = self._batches_of_equal_length() if stateful else None

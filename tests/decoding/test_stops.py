@@ -97,7 +97,7 @@ def test_text_is_shown_as_soon_as_it_can_be():
 
 
 def test_lines_are_counted_however_the_text_is_cut():
-    text = "a\nb\n\nc\nd"
+    text = "a\nb\n \n\nc\nd\n"
     for sizes in itertools.product((1, 2, 3), repeat=3):
         gate, shown, at = StopFilter(["\n\nX"], 3), "", 0
         for size in itertools.cycle(sizes):
@@ -105,7 +105,12 @@ def test_lines_are_counted_however_the_text_is_cut():
             at += size
             if gate.stopped or at > 20:
                 break
-        assert (shown, gate.stopped) == ("a\nb\n", True)
+        assert (shown, gate.stopped) == ("a\nb\n \n\nc", True)
+
+
+@pytest.mark.parametrize(("blank", "shown"), [(True, "\n\na"), (False, "")])
+def test_line_that_the_text_continues_counts_if_it_is_not_blank(blank, shown):
+    assert StopFilter([], 1, blank).feed("\n\na\nb") == shown
 
 
 # === User-perceived characters ===

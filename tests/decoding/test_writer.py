@@ -204,16 +204,53 @@ def test_held_back_text_is_not_lost_at_a_stop_symbol(model):
     assert model.generate("", 9, sampler=rule, stop=stop) == "ab"
 
 
+def cut_after_lines(prompt, text, count):
+    """A text up to the end of so many lines, of which blank ones do not count."""
+    line = prompt.rpartition("\n")[2]
+    for at in range(len(prompt), len(text)):
+        if text[at] != "\n":
+            line += text[at]
+            continue
+        count -= line.strip() != ""
+        line = ""
+        if count == 0:
+            return text[:at]
+    return text
+
+
 @pytest.mark.parametrize("lines", [1, 2, 4])
 def test_lines_are_counted(model, lines):
-    full = model.generate("ab", 300, seed=2)
-    assert full.count("\n") > 4
-    expected = "\n".join(full.split("\n")[:lines])
-    assert model.generate("ab", 300, seed=2, max_lines=lines) == expected
-    assert "".join(model.stream("ab", 300, seed=2, max_lines=lines)) == expected
-    # The lines of the prompt are none of the new ones.
-    prompted = model.generate("a\nb\n", 300, seed=2, max_lines=lines)
-    assert prompted.count("\n") == lines + 1
+    for prompt in ("ab", "a\nb\n", ""):
+        full = model.generate(prompt, 300, seed=2)
+        assert "\n\n" in full[len(prompt) :]
+        expected = cut_after_lines(prompt, full, lines)
+        assert expected != full
+        assert model.generate(prompt, 300, seed=2, max_lines=lines) == expected
+        pieces = model.stream(prompt, 300, seed=2, max_lines=lines)
+        assert "".join(pieces) == expected
+
+
+def test_lines_make_room_for_themselves(model):
+    options = {"seed": 0, "forbidden": "\n", "echo": False}
+    for lines, length in ((None, 400), (3, 400), (5, 500)):
+        assert len(model.generate("a", max_lines=lines, **options)) == length
+
+
+def test_text_ends_where_the_learned_texts_do():
+    model = make(return_sequences=True)
+    full = model.generate("ab", 100, seed=3)
+    assert full.count("\n") > 2
+    model.end_token = VOCABULARY.ids["\n"]
+    first = full.partition("\n")[0]
+    assert model.generate("ab", 100, seed=3) == first
+    assert "".join(model.stream("ab", 100, seed=3)) == first
+    assert model.generate("ab", 100, seed=3, stop=()) == full
+    assert model.generate("ab", 100, seed=3, stop="ABSENT") == full
+    lines = model.generate("ab", 100, seed=3, max_lines=2)
+    assert lines == cut_after_lines("ab", full, 2)
+    both = Blend([model, model])
+    assert both.generate("ab", 100, seed=3) == first
+    assert Blend([model, make()]).end_token is None
 
 
 def test_prompt_is_left_out(model):

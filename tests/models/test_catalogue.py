@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import shutil
 
 import pytest
@@ -112,7 +113,7 @@ def test_characters_of_a_corpus(name, corpus_text):
 @pytest.mark.parametrize(
     "command",
     [
-        ["generate", "dinosaurs", "--count", "2", "--stop", "\\n"],
+        ["generate", "dinosaurs", "--count", "2"],
         ["generate", "dinosaurs", "dinosaurs", "--weights", "1", "2"],
         ["evaluate", "dinosaurs", "dinosaurs", "--lines", "--lowercase"],
         ["info", "dinosaurs"],
@@ -124,3 +125,21 @@ def test_commands_take_names(command, capsys, tmp_path, monkeypatch):
     printed = capsys.readouterr()
     assert printed.out.strip()
     assert not printed.err
+
+
+def test_name_of_a_dinosaur_is_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["generate", "dinosaurs", "--count", "20", "--seed", "0"]) == 0
+    names = capsys.readouterr().out.splitlines()
+    assert len(names) == 20
+    assert all(re.fullmatch("[a-z]{3,26}", name) for name in names)
+    assert cli.main(["generate", "dinosaurs", "--prompt", "tyr", "--seed", "0"]) == 0
+    assert re.fullmatch("tyr[a-z]*\n", capsys.readouterr().out)
+
+
+def test_fourteen_lines_are_fourteen_written_lines(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    options = ["--prompt", "Shall I compare thee ", "--max-lines", "14", "--seed", "0"]
+    assert cli.main(["generate", "sonnets-large", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.strip()]) == 14

@@ -24,6 +24,7 @@ CONFIGURATIONS = [
     {"cell": "simple_rnn", "embedding": 3, "layer_norm": True, "dtype": "float64"},
     {"embedding": 4, "units": (6, 4), "tie_weights": True, "return_sequences": True},
     {"return_sequences": True, "stateful": True, "batch_size": 3, "name": "carrier"},
+    {"return_sequences": True, "start_step": True, "end_token": 1},
     {"cell": "gru", "activation": "softsign", "recurrent_activation": "hard_sigmoid"},
     {
         "return_sequences": True,
@@ -212,6 +213,7 @@ def test_layers_and_arguments_are_used():
             {"stateful": True, "return_sequences": True, "batch_size": 0},
             "batch_size=0",
         ),
+        ({"end_token": SIZE}, f"end_token={SIZE} must be None or an id from 0"),
         ({"reset_states": "batch"}, "reset_states='batch' must be 'epoch' or 'never'"),
         ({"dtype": "float23"}, "float23"),
         ({"unit": 3}, "unit"),

@@ -177,3 +177,27 @@ def test_dataset_of_ones_own():
 
     history = compiled().fit(Reversed(IDS, 4, seed=0), epochs=2, verbose=0)
     assert history.history["loss"][1] < history.history["loss"][0]
+
+
+def test_fit_learns_how_texts_begin_and_end():
+    end = VOCABULARY.ids["\n"]
+    lines = textgen.LineDataset(IDS, end, batch_size=4)
+    model = compiled(return_sequences=True)
+    network = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            textgen.OneHot(len(VOCABULARY)),
+            textgen.GRU(4, return_sequences=True),
+            keras.layers.Dense(len(VOCABULARY)),
+        ]
+    )
+    wrapped = textgen.LanguageModel.from_keras(network, VOCABULARY)
+    wrapped.compile()
+    for each in (model, wrapped):
+        assert (each.start_step, each.end_token) == (False, None)
+        each.fit(lines, verbose=0)
+        assert (each.start_step, each.end_token) == (True, end)
+        copy = type(each).from_config(each.get_config())
+        assert (copy.start_step, copy.end_token) == (True, end)
+        each.fit(textgen.SequenceDataset(IDS, STEPS, 4), verbose=0)
+        assert (each.start_step, each.end_token) == (False, None)

@@ -109,7 +109,8 @@ def _complete(arguments: argparse.Namespace) -> int:
     return completion.complete(
         common.load(arguments),
         temperature=arguments.temperature,
-        max_new_tokens=arguments.max_new_tokens,
+        max_new_tokens=arguments.max_new_tokens
+        or max(400, 100 * (arguments.max_lines or 0)),
         max_lines=arguments.max_lines,
         seed=arguments.seed,
         unknown=arguments.unknown,

@@ -88,10 +88,8 @@ class Blend(Writer):
             for model in self.models
         ]
         ends = {
-            None
-            if model.end_token is None
-            else model.vocabulary.symbols[model.end_token]
-            for model in self.models
+            None if each.end_token is None else each.vocabulary.symbols[each.end_token]
+            for each in self.models
         }
         # Where they agree, so does the blend.
         end = ends.pop() if len(ends) == 1 else None
