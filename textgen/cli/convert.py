@@ -7,8 +7,7 @@ import warnings
 from typing import Any
 
 import textgen
-from textgen.cli import common
-from textgen.cli.options import HelpFormatter
+from textgen.cli import common, options
 from textgen.text import corpora
 
 
@@ -16,20 +15,18 @@ def add_convert(commands: Any) -> None:
     """Adds the command `convert` to the parser."""
     parser = commands.add_parser(
         "convert",
-        help="make a .keras file of an old Keras 2 model (.h5)",
-        description="Make a .keras file of a model that Keras 2 saved as .h5, with the "
-        "vocabulary of the text it was trained on.",
-        formatter_class=HelpFormatter,
+        help="convert a Keras 2 model (.h5) to a .keras file",
+        description="Convert a model that Keras 2 saved as .h5 to a .keras file, with "
+        "the vocabulary of the text that it was trained on.",
+        formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_convert, parser=parser)
     add = parser.add_argument
-    add("model", metavar="OLD.h5", help="a file that model.save of Keras 2 wrote")
+    add("model", metavar="OLD.h5", help="the file that model.save of Keras 2 wrote")
     add("output", metavar="NEW.keras", help="the file to write")
     add("--overwrite", action="store_true", help="replace an existing file")
     add("--corpus", required=True, help="the text that the model was trained on")
-    add("--encoding", default="utf-8", help="encoding of the text")
-    add("--lowercase", action="store_true", help="lower-case the text")
-    add("--level", choices=("character", "word"), default="character", help="symbols")
+    options.add_text(parser)
 
 
 def _convert(arguments: argparse.Namespace) -> None:

@@ -16,41 +16,83 @@ def add_generate(commands: Any) -> None:
     """Adds the command `generate` to the parser."""
     parser = commands.add_parser(
         "generate",
-        help="write text with a trained model",
-        description="Write text with a trained model; one text appears as it is made.",
+        help="generate text with a trained model",
+        description="Generate text with a trained model. A single text is printed "
+        "while it is generated.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_generate, parser=parser)
     add = parser.add_argument
     options.add_models(parser)
     options.add_writing(parser)
-    add("--prompt", default="", help="what the text begins with")
-    add("--stop", nargs="+", metavar="TEXT", help=r"end before any of these; \n works")
-    add("--count", type=int, default=1, help="number of texts")
-    add("--novel", metavar="CORPUS", help="no text that is a line of it, none twice")
-    add("--no-echo", action="store_true", help="leave the prompt out")
-    add("-o", "--output", metavar="FILE", help="write to this new file")
+    add("--prompt", default="", help="the beginning of the text")
+    add(
+        "--stop",
+        nargs="+",
+        metavar="TEXT",
+        help=r"stop before any of these strings; \n is a newline",
+    )
+    add("--count", type=int, default=1, help="number of texts to generate")
+    add(
+        "--novel",
+        metavar="CORPUS",
+        help="generate only texts that are no line of this file, and none twice",
+    )
+    add(
+        "--no-echo",
+        action="store_true",
+        help="print the continuation without the prompt",
+    )
+    add("-o", "--output", metavar="FILE", help="write the texts to this new file")
 
-    choice = parser.add_argument_group("how each symbol is chosen")
+    choice = parser.add_argument_group("how each symbol is sampled")
     add = choice.add_argument
-    add("--top-k", type=int, help="only the so many most probable symbols")
-    add("--top-p", type=float, help="only the most probable of this share together")
-    add("--min-p", type=float, help="at least this share of the most probable")
-    add("--typical-p", type=float, help="only the most typical of this share together")
-    add("--repetition-penalty", type=float, help="above 1, less is said again")
-    add("--forbid", default="", metavar="SYMBOLS", help="symbols never to write")
-    add("--num-beams", type=int, help="search for the most probable text instead")
-    add("--length-penalty", type=float, default=1.0, help="of the search; more: longer")
+    add("--top-k", type=int, help="sample from the K most probable symbols")
+    add(
+        "--top-p",
+        type=float,
+        help="sample from the fewest most probable symbols that have this probability "
+        "together",
+    )
+    add(
+        "--min-p",
+        type=float,
+        help="sample from symbols that are at least this times as probable as the most "
+        "probable one",
+    )
+    add(
+        "--typical-p",
+        type=float,
+        help="sample from the most typical symbols that have this probability together",
+    )
+    add("--repetition-penalty", type=float, help="above 1: repeat symbols less")
+    add(
+        "--forbid",
+        default="",
+        metavar="SYMBOLS",
+        help="symbols that are never generated",
+    )
+    add(
+        "--num-beams",
+        type=int,
+        help="beam search for the most probable text, with this number of beams",
+    )
+    add(
+        "--length-penalty",
+        type=float,
+        default=1.0,
+        help="length penalty of the beam search; a larger value prefers longer texts",
+    )
 
 
 def add_complete(commands: Any) -> None:
     """Adds the command `complete` to the parser."""
     parser = commands.add_parser(
         "complete",
-        help="ask for beginnings, and write on",
-        description="Asks for the beginning of a poem, writes the rest, and asks "
-        "again; /help lists what else can be typed. Ctrl-C stops the poem, Ctrl-D "
-        "leaves. In a pipe: a beginning on each line, poems out.",
+        help="complete what you type, interactively",
+        description="Ask for the beginning of a text, generate the rest, and ask "
+        "again. /help lists the commands; Ctrl-C stops a text, Ctrl-D leaves. In a "
+        "pipe, each input line is a beginning.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_complete, parser=parser)

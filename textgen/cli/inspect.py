@@ -15,34 +15,49 @@ def add_evaluate(commands: Any) -> None:
     """Adds the command `evaluate` to the parser."""
     parser = commands.add_parser(
         "evaluate",
-        help="say how well a model predicts a text",
-        description="Say how well a model predicts a text, in nats and bits a symbol.",
+        help="measure how well a model predicts a text",
+        description="Measure how well a model predicts a text: the mean negative log "
+        "probability of a symbol, in nats and bits, and the perplexity.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_evaluate, parser=parser)
     add = parser.add_argument
     options.add_models(parser)
-    add("corpus", metavar="CORPUS", help="text file, known name, or - for stdin")
-    add("--encoding", default="utf-8", help="encoding of the file")
-    add("--lowercase", action="store_true", help="lower-case the text")
+    add(
+        "corpus",
+        metavar="CORPUS",
+        help="text file, corpus name, or - for standard input",
+    )
+    add("--encoding", default="utf-8", help="text encoding of the file")
+    add("--lowercase", action="store_true", help="convert the text to lower case")
     add(
         "--last",
         type=float,
         metavar="SHARE",
-        help="only the share of the text that train --validation SHARE holds out",
+        help="evaluate only the part of the text that `train --validation SHARE` holds "
+        "out",
     )
-    add("--lines", action="store_true", help="each line is a text of its own")
-    add("--seed", type=int, default=0, help="with --lines --last: the seed of train")
-    add("--unknown", help="for unknown symbols: error, skip, or a stand-in")
+    add("--lines", action="store_true", help="score each line as a separate text")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="the seed of `train`, for --lines with --last",
+    )
+    add(
+        "--unknown",
+        help="what to do with symbols that the model does not know: error, skip, or a "
+        "symbol that replaces them",
+    )
 
 
 def add_list(commands: Any) -> None:
     """Adds the command `list` to the parser."""
     parser = commands.add_parser(
         "list",
-        help="show the pretrained models and the named corpora",
-        description="Show the models that come with textgen, which the other commands "
-        "take by name, and the corpora that `train` and `evaluate` take by name.",
+        help="list the pretrained models and the named corpora",
+        description="List the pretrained models and the corpora that other commands "
+        "take by name.",
     )
     parser.set_defaults(run=_list, parser=parser)
 
@@ -51,16 +66,16 @@ def add_info(commands: Any) -> None:
     """Adds the command `info` to the parser."""
     parser = commands.add_parser(
         "info",
-        help="say what a model is, and how it computes here",
-        description="Say what a model is: its network, its vocabulary, and how it "
-        "computes on this machine.",
+        help="describe a model",
+        description="Describe a model: its network, its vocabulary, and the device "
+        "that it runs on here.",
     )
     parser.set_defaults(run=_info, parser=parser)
     parser.add_argument(
         "models",
         nargs=1,
         metavar="MODEL",
-        help="a .keras file, or a name that `textgen list` shows",
+        help="a .keras file, or the name of a pretrained model (see `textgen list`)",
     )
 
 

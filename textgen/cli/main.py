@@ -70,8 +70,9 @@ def _fail(arguments: argparse.Namespace, message: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="textgen",
-        description="Train a recurrent language model on a text, and write with it.",
-        epilog="`textgen list` shows the models and corpora that are known by name.",
+        description="Train a recurrent language model on a text, and generate text "
+        "with it.",
+        epilog="`textgen list` shows the pretrained models and the named corpora.",
     )
     parser.add_argument(
         "--version", action="version", version=f"textgen {textgen.__version__}"

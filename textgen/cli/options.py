@@ -2,43 +2,67 @@
 
 import argparse
 import difflib
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
-    """Adds what `_load` needs."""
+    """Adds the models and their weights."""
     add = parser.add_argument
     add(
         "models",
         nargs="+",
         metavar="MODEL",
-        help="a .keras file, or a name that `textgen list` shows; several are blended",
+        help="a .keras file, or the name of a pretrained model (see `textgen list`); "
+        "several models are blended: their probabilities are averaged",
     )
-    add("--weights", type=float, nargs="+", help="shares of blended models")
+    add("--weights", type=float, nargs="+", help="weight of each blended model")
+
+
+def add_text(parser: Any) -> None:
+    """Adds how a text is read."""
+    add = parser.add_argument
+    add("--encoding", default="utf-8", help="text encoding of the file")
+    add("--lowercase", action="store_true", help="convert the text to lower case")
+    add(
+        "--level",
+        choices=("character", "word"),
+        default="character",
+        help="what a symbol of the vocabulary is",
+    )
 
 
 def add_writing(parser: argparse.ArgumentParser) -> None:
-    """Adds what every way of writing takes."""
+    """Adds the options of `generate` and `complete`."""
     add = parser.add_argument
     add(
         "--temperature",
         type=float,
         nargs="+",
         default=[0.7],
-        help="0 is the most probable symbol; several take turns",
+        help="sampling temperature: lower is more predictable, 0 always takes the most "
+        "probable symbol; several are used in turn, one for each symbol",
     )
     add(
         "--max-new-tokens",
         type=int,
-        help="symbols to generate (default: 400; 100 a line with --max-lines)",
+        help="maximum number of symbols to generate (default: 400, or 100 for each of "
+        "--max-lines)",
     )
     add(
         "--max-lines",
         type=int,
-        help="stop after this number of lines; blank ones do not count",
+        help="stop after this number of lines; blank lines do not count",
     )
-    add("--seed", type=int, help="same seed, same text (default: a new text)")
-    add("--unknown", help="for unknown prompt symbols: error, skip, or a stand-in")
+    add(
+        "--seed",
+        type=int,
+        help="random seed; the same seed gives the same text (default: random)",
+    )
+    add(
+        "--unknown",
+        help="what to do with symbols that the model does not know: error, skip, or a "
+        "symbol that replaces them",
+    )
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

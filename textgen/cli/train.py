@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 import textgen
-from textgen.cli import common, completion
-from textgen.cli.options import HelpFormatter
+from textgen.cli import common, completion, options
 from textgen.cli.streams import lasting_output
 from textgen.layers.cells import CELLS
 from textgen.text import corpora
@@ -45,56 +44,109 @@ def add_train(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a model on a text file or a named corpus",
-        description="Train a model on a text, print samples after each epoch, and "
-        "save it. Ctrl-C ends the training and saves what was learned.",
-        formatter_class=HelpFormatter,
+        description="Train a recurrent language model on a text. Samples are printed "
+        "after each epoch, and the model is saved in one file at the end. Ctrl-C ends "
+        "the training early and saves the model. `textgen generate` then generates "
+        "text with it.",
+        formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_train, parser=parser)
     add = parser.add_argument
-    add("corpus", metavar="CORPUS", help="text file, known name, or - for stdin")
-    add("-o", "--output", metavar="FILE", default="model.keras", help="model file")
+    add(
+        "corpus",
+        metavar="CORPUS",
+        help="text file, corpus name (see `textgen list`), or - for standard input",
+    )
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="model.keras",
+        help="the model file to write",
+    )
     add("--overwrite", action="store_true", help="replace existing files")
-    add("--log", metavar="CSV", help="write the training curve to this file")
+    add("--log", metavar="CSV", help="write the loss of each epoch to this CSV file")
     add(
         "--resume",
         action="store_true",
-        help="continue a training that was interrupted, or with more --epochs; with "
-        "-o poet.keras, its state is in poet.checkpoints. Give the other options again",
+        help="continue an interrupted training, or train for more --epochs; repeat the "
+        "other options. With -o poet.keras, the state is in the folder "
+        "poet.checkpoints",
     )
 
     text = parser.add_argument_group("text")
     add = text.add_argument
-    add("--encoding", default="utf-8", help="encoding of the file")
-    add("--lowercase", action="store_true", help="lower-case the text")
-    add("--level", choices=("character", "word"), default="character", help="symbols")
+    options.add_text(text)
     add(
         "--vocabulary-size",
         type=int,
         metavar="N",
-        help="keep the N most frequent symbols; � stands for the others",
+        help="size of the vocabulary: the N most frequent symbols; the symbol � "
+        "replaces all others",
     )
-    add("--validation", type=float, default=0.1, help="share kept for validation")
+    add(
+        "--validation",
+        type=float,
+        default=0.1,
+        help="share of the text that is held out to measure the validation loss",
+    )
 
     model = parser.add_argument_group("model")
     add = model.add_argument
-    add("--cell", choices=tuple(CELLS), default="lstm", help="kind")
-    add("--units", type=int, nargs="+", default=[128], help="units of each layer")
-    add("--dropout", type=float, default=0.0, help="after each layer")
-    add("--recurrent-dropout", type=float, default=0.0, help="from step to step")
-    add("--weight-dropout", type=float, default=0.0, help="of the recurrent weights")
-    add("--embedding", type=int, metavar="SIZE", help="vectors in place of one-hot")
-    add("--layer-norm", action="store_true", help="normalise each layer's output")
-    add("--tie-weights", action="store_true", help="output = transposed embedding")
+    add("--cell", choices=tuple(CELLS), default="lstm", help="recurrent cell")
+    add(
+        "--units",
+        type=int,
+        nargs="+",
+        default=[128],
+        help="number of units of each recurrent layer, from the first to the last",
+    )
+    add(
+        "--dropout",
+        type=float,
+        default=0.0,
+        help="dropout rate after each recurrent layer",
+    )
+    add(
+        "--recurrent-dropout",
+        type=float,
+        default=0.0,
+        help="dropout rate of the recurrent state",
+    )
+    add(
+        "--weight-dropout",
+        type=float,
+        default=0.0,
+        help="dropout rate of the recurrent weights",
+    )
+    add(
+        "--embedding",
+        type=int,
+        metavar="SIZE",
+        help="size of an embedding layer (default: one-hot input)",
+    )
+    add(
+        "--layer-norm",
+        action="store_true",
+        help="add layer normalisation after each recurrent layer",
+    )
+    add(
+        "--tie-weights",
+        action="store_true",
+        help="use the transposed embedding as output weights",
+    )
     kind = model.add_mutually_exclusive_group()
     kind.add_argument(
         "--many-to-many",
         action="store_true",
-        help="predict at every step of a sequence, not only after a window",
+        help="predict the next symbol at every step of a sequence (default: only "
+        "after a window of --sequence-length symbols)",
     )
     kind.add_argument(
         "--lines",
         action="store_true",
-        help="each line is a text of its own (names, couplets); many-to-many",
+        help="train on single lines, such as names: each line is a text; implies "
+        "predicting at every step",
     )
 
     training = parser.add_argument_group("training")
@@ -102,44 +154,91 @@ def add_train(commands: Any) -> None:
     add(
         "--sequence-length",
         type=int,
-        help="symbols of a window (default: 40); with --lines, the length at which "
-        "longer lines are cut (default: twice the length that 99 %% of the lines do "
-        "not exceed, and at least 64)",
+        help="number of symbols of a window or sequence (default: 40); with --lines, "
+        "the length at which longer lines are cut (default: twice the length that 99 "
+        "%% of the lines do not exceed, and at least 64)",
     )
-    add("--sequence-stride", type=int, default=3, help="from window to window")
-    add("--epochs", type=int, default=10, help="passes over the text")
-    add("--batch-size", type=int, default=128, help="examples in a step")
-    add("--learning-rate", type=float, default=1e-3, help="of Adam")
-    add("--schedule", choices=("constant", "cosine"), default="constant", help="of it")
-    add("--warmup-steps", type=int, default=0, help="steps in which it rises from 0")
-    add("--clip-value", type=float, default=5.0, help="clip each gradient value")
-    add("--weight-decay", type=float, default=0.0, help="a step, times the rate")
+    add(
+        "--sequence-stride",
+        type=int,
+        default=3,
+        help="number of symbols from one window to the next",
+    )
+    add("--epochs", type=int, default=10, help="number of passes over the text")
+    add(
+        "--batch-size",
+        type=int,
+        default=128,
+        help="number of windows, sequences or lines in a training step",
+    )
+    add(
+        "--learning-rate",
+        type=float,
+        default=1e-3,
+        help="learning rate of the Adam optimizer",
+    )
+    add(
+        "--schedule",
+        choices=("constant", "cosine"),
+        default="constant",
+        help="learning-rate schedule",
+    )
+    add(
+        "--warmup-steps",
+        type=int,
+        default=0,
+        help="number of steps in which the learning rate rises from 0",
+    )
+    add(
+        "--clip-value",
+        type=float,
+        default=5.0,
+        help="limit of the absolute value of each gradient",
+    )
+    add("--weight-decay", type=float, default=0.0, help="weight decay of the optimizer")
     add(
         "--gradient-accumulation-steps",
         type=int,
         default=1,
         metavar="N",
-        help="batches whose gradients make one step",
+        help="number of batches whose gradients are averaged for one step",
     )
     add(
         "--early-stopping",
         type=int,
         metavar="N",
-        help="stop after N epochs without a lower validation loss; keep the best",
+        help="stop after N epochs without a lower validation loss, and keep the "
+        "weights of the best epoch",
     )
-    add("--precision", choices=PRECISIONS, default="float32", help="of the computation")
+    add(
+        "--precision", choices=PRECISIONS, default="float32", help="numerical precision"
+    )
     add(
         "--jit",
         action=argparse.BooleanOptionalAction,
-        help="compile the whole step with XLA (default: where Keras does)",
+        help="compile the training step with XLA (default: Keras decides)",
     )
-    add("--seed", type=int, default=0, help="same seed, same weights")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="random seed; the same seed gives the same model",
+    )
 
     samples = parser.add_argument_group("samples after each epoch")
     add = samples.add_argument
-    add("--prompt", help="what they begin with (default: the first line of the text)")
-    add("--temperatures", type=float, nargs="+", default=[0.5, 1.0], help="one each")
-    add("--max-new-tokens", type=int, default=200, help="length of a sample")
+    add(
+        "--prompt",
+        help="the beginning of the samples (default: the first line of the text)",
+    )
+    add(
+        "--temperatures",
+        type=float,
+        nargs="+",
+        default=[0.5, 1.0],
+        help="one sample for each temperature",
+    )
+    add("--max-new-tokens", type=int, default=200, help="number of symbols of a sample")
 
 
 @lasting_output()
