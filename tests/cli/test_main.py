@@ -575,7 +575,7 @@ def test_resumed_training_is_the_uninterrupted_one(capsys):
     # What an interrupted training left is neither lost nor mixed with a new one.
     assert run("train", "text.txt", "-o", "a.keras", *TRAIN) == 2
     assert "a.checkpoints holds a training" in capsys.readouterr().err
-    pathlib.Path("other.txt").write_text("XYZ\n" * 50)
+    pathlib.Path("other.txt").write_text("XYZ\n" * 200)
     options = ["-o", "a.keras", "--epochs", 3, "--resume"]
     assert run("train", "other.txt", *TRAIN, *options) == 2
     assert "trained on another text than other.txt" in capsys.readouterr().err

@@ -35,7 +35,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
     )
     common.import_keras()
-    from textgen import legacy
+    from textgen.models import legacy
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

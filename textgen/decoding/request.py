@@ -123,7 +123,7 @@ class Request:
                 raise ValueError(f"logit_bias: {symbol!r} is not in the vocabulary.")
             if not isinstance(value, numbers.Real) or not value < math.inf:
                 raise ValueError(
-                    f"logit_bias: {value!r} for {symbol!r} must be finite."
+                    f"logit_bias: {value!r} for {symbol!r} must be a finite number."
                 )
             bias[vocabulary.ids[symbol]] = value
         forbidden = rules.pop("forbidden", None) or ()

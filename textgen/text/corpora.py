@@ -198,9 +198,9 @@ def _read(path: Path) -> bytes:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Says which known names a mistyped one may mean, or which there are."""
     known = list(known)
-    if near := difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5):
-        return f"Did you mean {' or '.join(near)}?"
-    return f"Known: {', '.join(known)}."
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return f"{hint}Known: {', '.join(known)}."
 
 
 def _cache_folder() -> Path:
