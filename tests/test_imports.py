@@ -241,3 +241,44 @@ def test_type_checkers_see_the_public_names():
     assert seen == {
         name: f"textgen.{module}" for name, module in textgen._MODULES.items()
     }
+
+
+def lines_of(node):
+    """The lines of a function, without its docstring and its arguments."""
+    first = node.body[0]
+    return node.end_lineno - first.lineno + 1 - len(docstring_lines(first))
+
+
+def docstring_lines(node):
+    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return range(node.lineno, node.end_lineno + 1) if is_text else ()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_and_functions_are_short(module):
+    tree = parse(module)
+    lines = max((node.end_lineno for node in tree.body), default=0)
+    assert lines <= 400 or "More than 400 lines" in ast.get_docstring(tree)
+    for node in ast.walk(tree):
+        # The argument lists of the command line are long.
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("add_"):
+            assert lines_of(node) <= 60, node.name
+
+
+# Private names of Keras that textgen has used, or could be tempted to.
+PRIVATE = {
+    *("_keras_history", "_inbound_nodes", "_functional", "_keras_mask", "inner_loop"),
+    *("get_dropout_mask", "_flatten_layers", "_loss_tracker", "_compile_metrics"),
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_private_names_of_keras_are_in_one_module(module):
+    nodes = list(ast.walk(parse(module)))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    names |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    names |= {node.value for node in nodes if isinstance(node, ast.Constant)}
+    sources = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    if module != "keras_internals":
+        assert not names & PRIVATE
+        assert not any("keras.src" in (source or "") for source in sources)

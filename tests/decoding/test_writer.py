@@ -299,7 +299,10 @@ def test_repetition_penalty_counts_the_prompt(model, monkeypatch):
         for _ in range(6):
             scores = log_probabilities(model, text)[-1]
             seen = np.isin(np.arange(SIZE), VOCABULARY.encode(text))
-            text += VOCABULARY.symbols[np.where(seen, 4 * scores, scores).argmax()]
+            scores = np.where(seen, 4 * scores, scores)
+            first, second = np.sort(scores)[[-1, -2]]
+            assert first - second > 1e-4, "rounding would decide"
+            text += VOCABULARY.symbols[scores.argmax()]
         assert model.generate(prompt, 6, 0, repetition_penalty=4.0) == text
 
 
@@ -314,8 +317,11 @@ def test_long_prompts_are_primed(model, length, monkeypatch):
         monkeypatch.setattr(model.reader, "max_read_steps", 16)
     assert model.generate([prompt, "a"], 20, temperature=0) == expected
     found = log_probabilities(model, expected[0], prompted=length > 0)
-    best = found[length:-1].argmax(-1)
-    assert VOCABULARY.decode(best) == expected[0][length:]
+    new = VOCABULARY.encode(expected[0][length:]).astype(int)
+    # The most probable, but for the rounding of two compilations.
+    assert (
+        found[np.arange(length, length + 20), new] >= found[length:-1].max(-1) - 1e-4
+    ).all()
 
 
 def test_other_forms_of_a_symbol_are_tried(model):

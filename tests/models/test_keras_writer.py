@@ -368,8 +368,10 @@ def test_greedy_text_is_the_most_probable_symbol_each_time(name):
     text = writer.generate("ab", 6, temperature=0)
     assert text[:2] == "ab" and len(text) == 8
     expected = by_definition(network, text, writer.carries_state)
-    best = "".join(VOCABULARY.symbols[i] for i in expected.argmax(axis=-1))
-    assert text[2:] == best[2:8]
+    new = VOCABULARY.encode(text[2:]).astype(int)
+    # The largest, but for the rounding of two compilations.
+    found = expected[np.arange(2, 8), new]
+    assert (found >= expected[2:8].max(axis=-1) - 1e-4).all()
     [same, _] = writer.generate(["ab", "b"], 6, temperature=0)
     assert same == text
 

@@ -809,6 +809,27 @@ def logits_after(model, text, start, network=None):
     return ops.convert_to_numpy(network(windows))
 
 
+def assert_most_probable(logits, text):
+    """Each symbol has the largest logit, but for the rounding of two compilations."""
+    ids = VOCABULARY.encode(text).astype(int)
+    assert (logits[np.arange(len(ids)), ids] >= logits.max(-1) - 1e-4).all()
+
+
+def assert_same_but_for_rounding(model, one, other, prompt, temperature, seed):
+    """Two texts of a prompt part only where rounding can turn a draw.
+
+    In batches of another size, sums are added up in another order.
+    """
+    pairs = enumerate(itertools.zip_longest(one, other))
+    at = next((at for at, (a, b) in pairs if a != b), None)
+    if at is None:
+        return
+    logits = logits_after(model, one[: at + 1].lower(), at)[0].astype(np.float64)
+    edges = np.cumsum(np.exp((logits - logits.max()) / temperature))
+    drawn = np.random.default_rng([seed, 0]).random(at - len(prompt) + 1, np.float32)
+    assert np.abs(edges / edges[-1] - drawn[-1]).min() < 1e-5
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mixed"])
 def test_zero_temperature_writes_the_most_probable_text(models, kind):
     model = models(kind)
@@ -817,8 +838,8 @@ def test_zero_temperature_writes_the_most_probable_text(models, kind):
         text = model.generate(prompt, 25, temperature=0)
         assert text.startswith(prompt)
         assert len(text) == len(prompt) + 25
-        ids = logits_after(model, text.lower(), len(prompt)).argmax(-1)
-        assert text[len(prompt) :] == VOCABULARY.decode(ids)
+        logits = logits_after(model, text.lower(), len(prompt))
+        assert_most_probable(logits, text[len(prompt) :])
         written += text[len(prompt) :]
     assert len(set(written)) > 3, "a network that repeats itself proves little"
 
@@ -922,9 +943,13 @@ def test_order_is_that_of_the_prompts_and_then_the_copies(writer):
     assert len(texts) == 9
     for index, prompt in enumerate(prompts):
         alone = writer.generate(prompt, 40, count=3, seed=5)
-        assert texts[3 * index : 3 * index + 3] == alone
+        first = writer.generate(prompt, 40, seed=5)
+        for other in (texts[3 * index], first):
+            assert_same_but_for_rounding(writer, alone[0], other, prompt, 1.0, 5)
+        # The first symbols, since rounding is a matter of many.
+        starts = [text[: len(prompt) + 5] for text in alone]
+        assert [t[: len(prompt) + 5] for t in texts[3 * index :][:3]] == starts
         assert len(set(alone)) == 3
-        assert alone[0] == writer.generate(prompt, 40, seed=5)
 
 
 @pytest.mark.parametrize("stop", [None, ["ab", "j"]])
@@ -932,7 +957,8 @@ def test_text_does_not_depend_on_what_is_beside_it(writer, stop):
     prompts = ["ab", "", "hij abc\ndef" * 20, "AB"]
     together = writer.generate(prompts, 150, 0.9, seed=3, stop=stop)
     alone = [writer.generate(prompt, 150, 0.9, seed=3, stop=stop) for prompt in prompts]
-    assert together == alone
+    for prompt, one, other in zip(prompts, together, alone, strict=True):
+        assert_same_but_for_rounding(writer, one, other, prompt, 0.9, 3)
     assert together[0].lower() == together[3].lower()
 
 
@@ -1075,8 +1101,7 @@ def test_new_weights_are_used(return_sequences):
     else:
         model.fit(WindowDataset(ids, WINDOW, 1, 16), epochs=2, verbose=0)
     new = model.generate("abc", 30, temperature=0)
-    ids = logits_after(model, new, 3).argmax(-1)
-    assert new == "abc" + VOCABULARY.decode(ids)
+    assert_most_probable(logits_after(model, new, 3), new[3:])
     assert new != old
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from textgen import Vocabulary
 from textgen.text import vocabulary
+from textgen.text.unknown import UnknownSymbolsError
 
 LEVELS = ("character", "word")
 TEXTS = {
@@ -228,7 +229,7 @@ def test_match_case_before_the_policy():
 def test_all_unknown_symbols_are_named_at_once(monkeypatch, piece):
     monkeypatch.setattr(vocabulary, "_PIECE", piece)
     built = Vocabulary("ab")
-    with pytest.raises(vocabulary.UnknownSymbolsError) as info:
+    with pytest.raises(UnknownSymbolsError) as info:
         built.encode("axbyaxz")
     assert info.value.symbols == {"x": 1, "y": 3, "z": 6}
     message = str(info.value)

@@ -13,7 +13,7 @@ import textgen
 from textgen.cli import convert, generate, inspect, train
 from textgen.cli.options import Parser
 from textgen.cli.streams import discard
-from textgen.text.vocabulary import UnknownSymbolsError
+from textgen.text.unknown import UnknownSymbolsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -111,28 +111,36 @@ class Request:
                     "symbols."
                 )
         rules = dict(rules or {})
-        bias = np.zeros(len(vocabulary), np.float32)
-        biases = rules.pop("logit_bias", None) or {}
-        if not isinstance(biases, Mapping):
-            raise ValueError(
-                f"logit_bias={biases!r} must be a dict of symbols and numbers, such as "
-                "{'e': 1.5}."
-            )
-        for symbol, value in biases.items():
-            if symbol not in vocabulary:
-                raise ValueError(f"logit_bias: {symbol!r} is not in the vocabulary.")
-            if not isinstance(value, numbers.Real) or not value < math.inf:
-                raise ValueError(
-                    f"logit_bias: {value!r} for {symbol!r} must be a finite number."
-                )
-            bias[vocabulary.ids[symbol]] = value
-        forbidden = rules.pop("forbidden", None) or ()
-        if isinstance(forbidden, str):
-            forbidden = vocabulary.tokens(forbidden)
-        for symbol in forbidden:
-            if symbol in vocabulary:  # no other is ever written
-                bias[vocabulary.ids[symbol]] = -math.inf
+        bias = _bias(
+            vocabulary, rules.pop("logit_bias", None), rules.pop("forbidden", None)
+        )
         self.rules = sampling.rules(**rules, bias=bias)
+
+
+def _bias(vocabulary: Vocabulary, biases: Any, forbidden: Any) -> np.ndarray:
+    """What is added to the logits, float32 of shape `(V,)`; -inf forbids."""
+    bias = np.zeros(len(vocabulary), np.float32)
+    biases = biases or {}
+    if not isinstance(biases, Mapping):
+        raise ValueError(
+            f"logit_bias={biases!r} must be a dict of symbols and numbers, such as "
+            "{'e': 1.5}."
+        )
+    for symbol, value in biases.items():
+        if symbol not in vocabulary:
+            raise ValueError(f"logit_bias: {symbol!r} is not in the vocabulary.")
+        if not isinstance(value, numbers.Real) or not value < math.inf:
+            raise ValueError(
+                f"logit_bias: {value!r} for {symbol!r} must be a finite number."
+            )
+        bias[vocabulary.ids[symbol]] = value
+    forbidden = forbidden or ()
+    if isinstance(forbidden, str):
+        forbidden = vocabulary.tokens(forbidden)
+    for symbol in forbidden:
+        if symbol in vocabulary:  # no other is ever written
+            bias[vocabulary.ids[symbol]] = -math.inf
+    return bias
 
 
 class Row:

@@ -1,6 +1,8 @@
 """Generation: what every model can do with a prompt.
 
 Names of dimensions: N texts, T steps, V symbols of the vocabulary, F features.
+
+(More than 400 lines, a third of them the docstring and the arguments of `generate`.)
 """
 
 import collections

@@ -173,18 +173,7 @@ class LanguageModel(OneFile, Writer, Trainer):
     def _make_layers(self) -> None:
         policy = self.dtype_policy
         initial = make_initializers(self.initializer)
-        if self.embedding is None:
-            self.input_layer = OneHot(
-                len(self.vocabulary), dtype=policy, name="one_hot"
-            )
-        else:
-            self.input_layer = Embedding(
-                len(self.vocabulary),
-                self.embedding,
-                **initial("embeddings_initializer"),
-                dtype=policy,
-                name="embedding",
-            )
+        self.input_layer = self._make_input(initial)
         activations = {"activation": find_activation(self.activation)}
         if self.cell != "simple_rnn":
             activations["recurrent_activation"] = find_activation(
@@ -232,6 +221,17 @@ class LanguageModel(OneFile, Writer, Trainer):
             )
             for purpose in ("training", "evaluation"):
                 self.carried_states.prepare(purpose, self.batch_size)
+
+    def _make_input(self, initial: Callable[..., dict]) -> Any:
+        if self.embedding is None:
+            return OneHot(len(self.vocabulary), dtype=self.dtype_policy, name="one_hot")
+        return Embedding(
+            len(self.vocabulary),
+            self.embedding,
+            **initial("embeddings_initializer"),
+            dtype=self.dtype_policy,
+            name="embedding",
+        )
 
     def _make_output(self, initial: Callable[..., dict]) -> Any:
         # The logits are as exact as the weights, also in mixed precision.
