@@ -237,6 +237,15 @@ def test_several_texts_and_stop(model_file, capsys):
     assert capsys.readouterr().out == "".join(f"{text}\n" for text in texts)
 
 
+def test_texts_of_several_lines_are_told_apart(model_file, capsys):
+    options = ["--count", 3, "--seed", 1, "--temperature", 3]
+    assert run("generate", model_file, *options) == 0
+    texts = textgen.load(model_file).generate(count=3, temperature=3.0, seed=1)
+    assert any("\n" in text for text in texts)
+    line = "-" * 20
+    assert capsys.readouterr().out == f"\n{line}\n".join(texts) + "\n"
+
+
 def test_options_of_generate_reach_the_model(model_file, capsys):
     model = textgen.load(model_file)
     rules = {
@@ -263,8 +272,9 @@ def test_options_of_generate_reach_the_model(model_file, capsys):
     )
     assert capsys.readouterr().out == expected + "\n"
     options = ["--num-beams", 3, "--length-penalty", 0.5, "--max-new-tokens", 9]
-    assert run("generate", model_file, *options, "--count", 2) == 0
-    best = model.generate("", 9, num_beams=3, length_penalty=0.5, count=2)
+    assert run("generate", model_file, *options, "--count", 2, "--forbid", r"\n") == 0
+    search = {"num_beams": 3, "length_penalty": 0.5, "forbidden": "\n"}
+    best = model.generate("", 9, count=2, **search)
     assert capsys.readouterr().out == "".join(text + "\n" for text in best)
 
 
@@ -349,7 +359,7 @@ def test_evaluate_scores_what_train_held_out(text, options, capsys, monkeypatch)
     monkeypatch.setattr(
         textgen.LanguageModel,
         "score",
-        lambda self, text, **_: scored.append(text) or Score(*[0.0] * 5),
+        lambda self, text, **_: scored.append(text) or Score(*[0.0] * 6),
     )
     options = ["--seed", 3, *options] if "--lines" in options else []
     assert run("evaluate", "a.keras", "text.txt", "--last", 0.2, *options) == 0

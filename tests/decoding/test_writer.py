@@ -114,8 +114,10 @@ def test_state_is_carried_over_chunks(model, monkeypatch):
 def test_texts_of_a_list_do_not_continue_each_other(model):
     texts = ["bad\n", "", "cafe deaf face\n", "a", "bad\n"]
     score = model.score(texts)
-    expected = np.concatenate([scored(model, text) for text in texts])
-    np.testing.assert_allclose(score.log_probs, expected, atol=1e-5)
+    expected = [scored(model, text) for text in texts]
+    np.testing.assert_allclose(score.log_probs, np.concatenate(expected), atol=1e-5)
+    each = [-part.mean() if len(part) else np.nan for part in expected]
+    np.testing.assert_allclose(score.text_nats, each, atol=1e-5)
 
 
 def test_many_texts_are_scored(model):

@@ -11,6 +11,8 @@ from typing import Any
 from textgen.cli import common, completion, options
 from textgen.text import corpora
 
+SEPARATOR = "-" * 20  # between texts of several lines
+
 
 def add_generate(commands: Any) -> None:
     """Adds the command `generate` to the parser."""
@@ -138,7 +140,10 @@ def _generate(arguments: argparse.Namespace) -> None:
             )
         for warning in caught:
             print(f"textgen generate: {warning.message}", file=sys.stderr)
-        pieces = [text + "\n" for text in texts]
+        # Texts of several lines are told apart by a line of dashes.
+        several = any("\n" in text for text in texts)
+        between = f"\n{SEPARATOR}\n" if several else "\n"
+        pieces = [between.join(texts), "\n"] if texts else []
     with contextlib.ExitStack() as stack:
         out = sys.stdout
         if arguments.output:

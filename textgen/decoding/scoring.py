@@ -33,6 +33,8 @@ class Score:
         count: int. Symbols that were scored.
         log_probs: float32 array of shape `(count,)`. The natural logarithm of the
             probability of each symbol, in the order of the text.
+        text_nats: float64 array of shape `(N,)`. The `nats` of each text of a list, of
+            one text otherwise; NaN for a text of which nothing counts.
     """
 
     nats: float
@@ -40,6 +42,7 @@ class Score:
     perplexity: float
     count: int
     log_probs: np.ndarray
+    text_nats: np.ndarray
 
     def __repr__(self) -> str:
         return (
@@ -135,7 +138,14 @@ class Scorer:
         log_probs = np.concatenate([piece for part in parts for piece in part])
         nats = -float(np.mean(log_probs, dtype=np.float64))
         perplexity = math.exp(nats) if nats < 700 else math.inf
-        return Score(nats, nats / math.log(2), perplexity, len(log_probs), log_probs)
+        text_nats = np.array(
+            [
+                -np.mean(np.concatenate(part), dtype=np.float64) if part else math.nan
+                for part in parts
+            ]
+        )
+        count = len(log_probs)
+        return Score(nats, nats / math.log(2), perplexity, count, log_probs, text_nats)
 
     def embed(
         self, text: str | Sequence[str], unknown: str | None = None
