@@ -35,6 +35,6 @@ assert len(textgen.load_corpus("dinosaurs").splitlines()) >= 1000
 text = textgen.load("names.keras").generate("tyr", 10, seed=1)
 assert text.startswith("tyr"), text
 assert {path.name for path in pathlib.Path().iterdir()} == {
-    "names.keras", "names.txt", "curve.csv"
+    "names.keras", "names.checkpoints", "names.txt", "curve.csv"
 }'
 echo "The wheel trains and generates on its own."

@@ -65,13 +65,23 @@ def test_files_are_the_last_and_the_best_epoch(tmp_path):
 
 
 def test_best_epoch_is_remembered_when_resumed(tmp_path):
-    _, history, checkpoints = train(tmp_path, 6)
-    best = checkpoints.best.read_bytes()
-    train(tmp_path, 7, resume=True)
-    after = textgen.load(checkpoints.last)
-    loss = after.evaluate(WindowDataset(VALIDATION, 5, 1, 16), verbose=0)
-    assert loss > min(history["val_loss"])
-    assert checkpoints.best.read_bytes() == best
+    model = LanguageModel(VOCABULARY, units=2)
+    model.compile()
+
+    def end_epochs(checkpoints, first, losses):
+        checkpoints.set_model(model)
+        for epoch, loss in enumerate(losses, first):
+            checkpoints.on_epoch_end(epoch, {"loss": 0.0, "val_loss": loss})
+
+    end_epochs(Checkpoints(tmp_path), 0, [2.0, 1.0, 1.5])
+    best = (tmp_path / "best.keras").read_bytes()
+    resumed = Checkpoints(tmp_path, resume=True)
+    assert (resumed.epoch, resumed.best_value) == (3, 1.0)
+    end_epochs(resumed, 3, [1.25])
+    assert (tmp_path / "best.keras").read_bytes() == best
+    end_epochs(resumed, 4, [0.75])
+    assert (tmp_path / "best.keras").read_bytes() != best
+    assert Checkpoints(tmp_path, resume=True).best_value == 0.75
 
 
 def test_training_without_validation_is_judged_by_its_loss(tmp_path):

@@ -45,4 +45,4 @@ def _convert(arguments: argparse.Namespace) -> None:
         print(f"textgen convert: warning: {warning.message}", file=sys.stderr)
     model.save(output)
     more = shlex.join(["textgen", "generate", str(output)])
-    print(f"Saved {output}. To write with it:\n  {more}")
+    print(f"Saved {output}. To generate text:\n  {more}")

@@ -141,7 +141,7 @@ def _generate(arguments: argparse.Namespace) -> None:
         for warning in caught:
             print(f"textgen generate: {warning.message}", file=sys.stderr)
         # Texts of several lines are told apart by a line of dashes.
-        several = any("\n" in text for text in texts)
+        several = any("\n" in text.strip("\n") for text in texts)
         between = f"\n{SEPARATOR}\n" if several else "\n"
         pieces = [between.join(texts), "\n"] if texts else []
     with contextlib.ExitStack() as stack:

@@ -174,7 +174,10 @@ def _print_how_to_generate(
 ) -> None:
     more = ["textgen", "generate", str(output)]
     more += ["--count", "10"] if arguments.lines else ["--prompt", prompt]
-    print(f"Saved {output}. To write with it:\n  {shlex.join(more)}")
+    print(
+        f"Saved {output}. {output.with_suffix('.checkpoints')} has the state of the "
+        f"training, for --resume.\nTo generate text:\n  {shlex.join(more)}"
+    )
 
 
 def _learning_rate(keras: Any, arguments: argparse.Namespace, batches: int) -> Any:
