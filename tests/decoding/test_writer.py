@@ -1,5 +1,6 @@
 """What every model can do, against plain definitions by `predict` of the model."""
 
+import functools
 import inspect
 import itertools
 import math
@@ -34,9 +35,21 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@functools.cache
+def shared(kind):
+    """One model for all tests of a kind: what it compiles is used again."""
+    return make(**KINDS[kind])
+
+
+@pytest.fixture(params=["window", "state"])
 def model(request):
-    return make(**KINDS[request.param])
+    return shared(request.param)
+
+
+@pytest.fixture(params=KINDS)
+def any_model(request):
+    """For what depends on how a text begins."""
+    return shared(request.param)
 
 
 @pytest.fixture(scope="module", params=["without start step", "with start step"])
@@ -94,9 +107,9 @@ def scored(model, text):
 
 
 @pytest.mark.parametrize("text", ["fa", "fade", "bad cafe\nface deaf\n" * 9])
-def test_score_counts_every_symbol_once(model, text):
-    score = model.score(text)
-    expected = scored(model, text)
+def test_score_counts_every_symbol_once(any_model, text):
+    score = any_model.score(text)
+    expected = scored(any_model, text)
     np.testing.assert_allclose(score.log_probs, expected, atol=1e-5)
     assert score.count == len(expected)
     assert score.nats == pytest.approx(-expected.mean(), rel=1e-5)
@@ -111,10 +124,10 @@ def test_state_is_carried_over_chunks(model, monkeypatch):
     np.testing.assert_allclose(model.score(text).log_probs, whole, atol=1e-5)
 
 
-def test_texts_of_a_list_do_not_continue_each_other(model):
+def test_texts_of_a_list_do_not_continue_each_other(any_model):
     texts = ["bad\n", "", "cafe deaf face\n", "a", "bad\n"]
-    score = model.score(texts)
-    expected = [scored(model, text) for text in texts]
+    score = any_model.score(texts)
+    expected = [scored(any_model, text) for text in texts]
     np.testing.assert_allclose(score.log_probs, np.concatenate(expected), atol=1e-5)
     each = [-part.mean() if len(part) else np.nan for part in expected]
     np.testing.assert_allclose(score.text_nats, each, atol=1e-5)
@@ -132,15 +145,15 @@ def test_many_texts_are_scored(model):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_nothing_and_unknown_symbols_are_not_scored(model):
-    begins = model.start_step or not model.return_sequences
+def test_nothing_and_unknown_symbols_are_not_scored(any_model):
+    begins = any_model.start_step or not any_model.return_sequences
     for nothing in ("", [], [""], *([] if begins else ["a"])):
         message = "empty" if begins else "fewer than two symbols.*start_step=False"
         with pytest.raises(ValueError, match=message):
-            model.score(nothing)
+            any_model.score(nothing)
     with pytest.raises(ValueError, match="'x' at position 1"):
-        model.score("axb")
-    assert model.score("axb", unknown="skip").count == 1 + begins
+        any_model.score("axb")
+    assert any_model.score("axb", unknown="skip").count == 1 + begins
 
 
 # === Log probabilities ===
@@ -164,13 +177,13 @@ def test_log_probabilities_are_those_of_the_score(model, options):
     np.testing.assert_allclose(scores, of_text(model, text, 3), atol=1e-4)
 
 
-def test_log_probabilities_come_with_each_text(model):
-    results = model.generate(["", "fa"], 9, count=2, seed=0, return_log_probs=True)
-    assert [text for text, _ in results] == model.generate(
+def test_log_probabilities_come_with_each_text(any_model):
+    results = any_model.generate(["", "fa"], 9, count=2, seed=0, return_log_probs=True)
+    assert [text for text, _ in results] == any_model.generate(
         ["", "fa"], 9, count=2, seed=0
     )
     for (text, scores), start in zip(results, (0, 0, 2, 2), strict=True):
-        np.testing.assert_allclose(scores, of_text(model, text, start), atol=1e-4)
+        np.testing.assert_allclose(scores, of_text(any_model, text, start), atol=1e-4)
 
 
 # === What ends a text, and what is left out ===
@@ -312,13 +325,13 @@ def test_repetition_penalty_counts_the_prompt(model, monkeypatch):
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 33, 64])
-def test_long_prompts_are_primed(model, length, monkeypatch):
+def test_long_prompts_are_primed(any_model, length, monkeypatch):
     prompt = ("bad cafe\nface deaf\n" * 4)[:length]
-    expected = model.generate([prompt, "a"], 20, temperature=0)
-    if model.return_sequences:
-        monkeypatch.setattr(model.reader, "max_read_steps", 16)
-    assert model.generate([prompt, "a"], 20, temperature=0) == expected
-    found = log_probabilities(model, expected[0], prompted=length > 0)
+    expected = any_model.generate([prompt, "a"], 20, temperature=0)
+    if any_model.return_sequences:
+        monkeypatch.setattr(any_model.reader, "max_read_steps", 16)
+    assert any_model.generate([prompt, "a"], 20, temperature=0) == expected
+    found = log_probabilities(any_model, expected[0], prompted=length > 0)
     new = VOCABULARY.encode(expected[0][length:]).astype(int)
     # The most probable, but for the rounding of two compilations.
     assert (
@@ -332,30 +345,30 @@ def test_other_forms_of_a_symbol_are_tried(model):
     assert model.generate("ａＢⓒ", 20, seed=0) == "ａＢⓒ" + plain
 
 
-def test_next_symbols(model):
-    found = model.next_symbols("bad", 3)
-    probabilities = np.exp(log_probabilities(model, "bad")[-1])
+def test_next_symbols(any_model):
+    found = any_model.next_symbols("bad", 3)
+    probabilities = np.exp(log_probabilities(any_model, "bad")[-1])
     order = np.argsort(-probabilities)[:3]
     assert [symbol for symbol, _ in found] == [VOCABULARY.symbols[i] for i in order]
     np.testing.assert_allclose(
         [probability for _, probability in found], probabilities[order], atol=1e-5
     )
-    assert len(model.next_symbols("", 99)) == SIZE
+    assert len(any_model.next_symbols("", 99)) == SIZE
     with pytest.raises(ValueError, match="count=0"):
-        model.next_symbols("a", 0)
+        any_model.next_symbols("a", 0)
 
 
-def test_every_step_has_the_distribution_of_the_definition(model):
+def test_every_step_has_the_distribution_of_the_definition(any_model):
     steps = []
 
     def record(logits, count):
         steps.append(logits[0].astype(np.float64))
         return [(3 * count * count) % SIZE]
 
-    text = model.generate("fa", 40, sampler=record)
+    text = any_model.generate("fa", 40, sampler=record)
     found = np.exp(steps)
     found /= found.sum(axis=-1, keepdims=True)
-    expected = np.exp(log_probabilities(model, text)[2:-1])
+    expected = np.exp(log_probabilities(any_model, text)[2:-1])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 

@@ -235,8 +235,8 @@ def test_loops_of_full_precision_and_known_length_are_compiled(
 ):
     compiled = []
     monkeypatch.setattr(
-        recurrence,
-        "_compiled",
+        backend,
+        "run_compiled",
         lambda function, *args: compiled.append(function) or function(*args),
     )
     layer, _ = pair("SimpleRNN", dtype=dtype)
