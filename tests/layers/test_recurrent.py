@@ -826,3 +826,14 @@ def test_training_on_ids_is_that_on_one_hot_rows(name):
         # Two updates of weights below 4, of some ten roundings each: 2 * 10 * 2**-22.
         np.testing.assert_allclose(a, b, rtol=0, atol=5e-6)
         assert np.abs(a - old).max() > 1e-3
+
+
+@each_layer
+def test_integers_of_one_feature_are_numbers_and_no_ids(name):
+    layer, stock = (getattr(m, name)(UNITS) for m in (recurrent, keras.layers))
+    series = np.arange(24, dtype=np.int32).reshape(2, 12, 1) % 5
+    expected = stock(series.astype(np.float32))
+    layer.build(series.shape)
+    layer.set_weights(stock.get_weights())
+    for given in (series, series.astype(np.float32)):
+        np.testing.assert_allclose(layer(given), expected, atol=1e-5)

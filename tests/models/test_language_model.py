@@ -25,6 +25,7 @@ CONFIGURATIONS = [
     {"embedding": 4, "units": (6, 4), "tie_weights": True, "return_sequences": True},
     {"return_sequences": True, "stateful": True, "batch_size": 3, "name": "carrier"},
     {"return_sequences": True, "start_step": True, "end_token": 1},
+    {"initializer": "he_normal", "units": (4, 4)},
     {"cell": "gru", "activation": "softsign", "recurrent_activation": "hard_sigmoid"},
     {
         "return_sequences": True,
@@ -143,6 +144,31 @@ def test_config_round_trip(kwargs):
             attribute = "reset_policy" if name == "reset_states" else name
             assert getattr(copy, attribute) == value
     assert copy.dtype_policy.name == kwargs.get("dtype", "float32")
+
+
+def test_initializer_is_for_every_kernel_and_no_bias():
+    keras.utils.set_random_seed(0)
+    normal = keras.initializers.RandomNormal(mean=5.0, stddev=0.5)
+    for embedding in (None, 50):
+        model = LanguageModel(
+            VOCABULARY, units=(60, 60), embedding=embedding, initializer=normal
+        )
+        kernels = [w for w in model.trainable_weights if w.name != "bias"]
+        assert len(kernels) == 5 + (embedding is not None)
+        for kernel in kernels:
+            values = ops.convert_to_numpy(kernel)
+            # Six standard errors, of at least 600 values.
+            assert abs(values.mean() - 5) < 6 * 0.5 / np.sqrt(values.size)
+            assert abs(values.std() - 0.5) < 6 * 0.5 / np.sqrt(2 * values.size)
+        # Each is drawn by itself.
+        first, second = (
+            layer.cell.recurrent_kernel for layer in model.recurrent_layers
+        )
+        assert np.abs(ops.convert_to_numpy(first - second)).max() > 0.1
+        lstm_bias, *_ = (w for w in model.trainable_weights if w.name == "bias")
+        assert set(ops.convert_to_numpy(lstm_bias)) == {0.0, 1.0}  # of the forget gate
+        copy = LanguageModel.from_config(json.loads(json.dumps(model.get_config())))
+        assert copy.initializer.get_config() == normal.get_config()
 
 
 def test_reset_states_is_a_method_as_in_keras_2():
