@@ -886,10 +886,13 @@ def test_rule_sees_the_logits_of_the_whole_prefix(models, kind):
         text = model.generate(prompt, 12, sampler=rule)
         ids = VOCABULARY.encode(text[len(prompt) :]).tolist()
         assert ids == [(3 * count + 1) % SIZE for count in range(12)]
-        accuracy = 0.1 if kind == "mixed" else 1e-5
         for network in (model, None if kind != "mixed" else model):
             expected = logits_after(model, text, len(prompt), network)
-            np.testing.assert_allclose(seen, expected, atol=accuracy)
+            # Two compilations round each layer of each step apart, four times or so.
+            roundings = 4 * len(model.units) * len(text)
+            rounding = roundings * 2.0**-24 * np.abs(expected).max()
+            accuracy = 0.1 if kind == "mixed" else rounding
+            np.testing.assert_allclose(seen, expected, rtol=0, atol=accuracy)
 
 
 def test_rule_gets_a_row_for_each_text(writer):
