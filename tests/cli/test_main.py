@@ -477,6 +477,7 @@ BAD = {
     "count": ["generate", "MODEL", "--count", "0"],
     "temperature": ["generate", "MODEL", "--temperature", "-1"],
     "tokens": ["generate", "MODEL", "--max-new-tokens", "-1"],
+    "no length of a completion": ["complete", "MODEL", "--max-new-tokens", "0"],
     "stand-in": ["generate", "MODEL", "--unknown", "long"],
     "old model": ["convert", "text.txt", "new.keras", "--corpus", "text.txt"],
 }

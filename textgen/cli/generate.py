@@ -153,11 +153,17 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _complete(arguments: argparse.Namespace) -> int:
+    model = common.load(arguments)
+    # Not at the top, since it loads Keras.
+    from textgen.decoding.request import default_length
+
+    length = arguments.max_new_tokens
+    if length is None:
+        length = default_length(arguments.max_lines)
     return completion.complete(
-        common.load(arguments),
+        model,
         temperature=arguments.temperature,
-        max_new_tokens=arguments.max_new_tokens
-        or max(400, 100 * (arguments.max_lines or 0)),
+        max_new_tokens=length,
         max_lines=arguments.max_lines,
         seed=arguments.seed,
         unknown=arguments.unknown,

@@ -30,7 +30,9 @@ _OTHER_NAMES = {
 }
 
 
-_LONGEST_LINE = 100  # symbols of a line, for which max_lines makes room
+def default_length(max_lines: int | None) -> int:
+    """Returns how many symbols are generated if `max_new_tokens` does not say so."""
+    return max(400, 100 * (max_lines or 0))  # 100 are room for one line
 
 
 def refuse_others(function: str, others: dict[str, Any]) -> None:
@@ -74,7 +76,7 @@ class Request:
             if value is not None and not isinstance(value, numbers.Integral):
                 raise ValueError(f"{name}={value!r} must be an integer.")
         if max_new_tokens is None:
-            max_new_tokens = max(400, _LONGEST_LINE * (max_lines or 0))
+            max_new_tokens = default_length(max_lines)
         if max_new_tokens < 0:
             raise ValueError(f"max_new_tokens={max_new_tokens} must not be negative.")
         if max_lines is not None and max_lines < 1:
