@@ -11,6 +11,7 @@ import pytest
 
 import textgen
 from textgen import Blend, LanguageModel, Vocabulary
+from textgen.decoding.loop import Decoder
 
 VOCABULARY = Vocabulary.from_text("abcdef \n")
 SIZE = len(VOCABULARY)
@@ -148,7 +149,7 @@ def test_many_texts_are_scored(model):
 def test_nothing_and_unknown_symbols_are_not_scored(any_model):
     begins = any_model.start_step or not any_model.return_sequences
     for nothing in ("", [], [""], *([] if begins else ["a"])):
-        message = "empty" if begins else "fewer than two symbols.*start_step=False"
+        message = "empty" if begins else "fewer than two tokens.*start_step=False"
         with pytest.raises(ValueError, match=message):
             any_model.score(nothing)
     with pytest.raises(ValueError, match="'x' at position 1"):
@@ -236,12 +237,12 @@ def cut_after_lines(prompt, text, count):
 @pytest.mark.parametrize("lines", [1, 2, 4])
 def test_lines_are_counted(model, lines):
     for prompt in ("ab", "a\nb\n", ""):
-        full = model.generate(prompt, 300, seed=2)
+        full = model.generate(prompt, 300, 1.0, seed=2)
         assert "\n\n" in full[len(prompt) :]
         expected = cut_after_lines(prompt, full, lines)
         assert expected != full
-        assert model.generate(prompt, 300, seed=2, max_lines=lines) == expected
-        pieces = model.stream(prompt, 300, seed=2, max_lines=lines)
+        assert model.generate(prompt, 300, 1.0, seed=2, max_lines=lines) == expected
+        pieces = model.stream(prompt, 300, 1.0, seed=2, max_lines=lines)
         assert "".join(pieces) == expected
 
 
@@ -253,18 +254,18 @@ def test_lines_make_room_for_themselves(model):
 
 def test_text_ends_where_the_learned_texts_do():
     model = make(return_sequences=True)
-    full = model.generate("ab", 100, seed=3)
+    full = model.generate("ab", 100, 1.0, seed=3)
     assert full.count("\n") > 2
     model.end_token = VOCABULARY.ids["\n"]
     first = full.partition("\n")[0]
-    assert model.generate("ab", 100, seed=3) == first
-    assert "".join(model.stream("ab", 100, seed=3)) == first
-    assert model.generate("ab", 100, seed=3, stop=()) == full
-    assert model.generate("ab", 100, seed=3, stop="ABSENT") == full
-    lines = model.generate("ab", 100, seed=3, max_lines=2)
+    assert model.generate("ab", 100, 1.0, seed=3) == first
+    assert "".join(model.stream("ab", 100, 1.0, seed=3)) == first
+    assert model.generate("ab", 100, 1.0, seed=3, stop=()) == full
+    assert model.generate("ab", 100, 1.0, seed=3, stop="ABSENT") == full
+    lines = model.generate("ab", 100, 1.0, seed=3, max_lines=2)
     assert lines == cut_after_lines("ab", full, 2)
     both = Blend([model, model])
-    assert both.generate("ab", 100, seed=3) == first
+    assert both.generate("ab", 100, 1.0, seed=3) == first
     assert Blend([model, make()]).end_token is None
 
 
@@ -337,6 +338,50 @@ def test_long_prompts_are_primed(any_model, length, monkeypatch):
     assert (
         found[np.arange(length, length + 20), new] >= found[length:-1].max(-1) - 1e-4
     ).all()
+
+
+@pytest.mark.parametrize("length", [0, 41])
+def test_prompt_of_several_batches_is_read_once(length, monkeypatch):
+    # In double precision, since batches of another size add up in another order.
+    one = make(return_sequences=True, dtype="float64")
+    other = make(return_sequences=True, dtype="float64", start_step=True)
+    for model in (one, make(dtype="float64"), Blend([one, other])):
+        for reader in (model.reader, *getattr(model.reader, "readers", ())):
+            monkeypatch.setattr(reader, "max_read_steps", 16)
+        prompt = ("fade\nbead cafe\n" * 3)[:length]
+        options = {"max_new_tokens": 8, "seed": 4, "repetition_penalty": 1.3}
+        few = model.generate([prompt, "bad"], count=3, **options)
+        read = []
+        stream = Decoder.stream
+
+        def spy(self, prompts, *args, read=read, stream=stream, **kwargs):
+            read.extend(map(len, prompts))
+            return stream(self, prompts, *args, **kwargs)
+
+        monkeypatch.setattr(Decoder, "stream", spy)
+        many = model.generate([prompt, "bad"], count=70, **options)
+        monkeypatch.undo()
+        assert set(read) == {1}
+        assert [*many[:3], *many[70:73]] == few
+
+
+def test_default_temperature_is_that_of_the_command_line(model):
+    cold = model.generate("a", 40, 0.7, seed=1)
+    assert cold != model.generate("a", 40, 1.0, seed=1)
+    assert model.generate("a", 40, seed=1) == cold
+    assert "".join(model.stream("a", 40, seed=1)) == cold
+    seen = []
+
+    def sampler(logits, count):
+        seen.append(logits[0])
+        return logits.argmax(-1)
+
+    # A custom sampler gets the logits as they are.
+    model.generate("fade", 1, sampler=sampler)
+    [logits] = seen
+    expected = log_probabilities(model, "fade")[-1]
+    found = logits - np.log(np.exp(logits.astype(np.float64)).sum())
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_other_forms_of_a_symbol_are_tried(model):
@@ -512,7 +557,7 @@ def test_beams_of_several_prompts(model):
         ({"num_beams": 0}, "num_beams=0"),
         ({"num_beams": 2, "count": 3}, "count=3"),
         ({"num_beams": 2, "length_penalty": math.inf}, "length_penalty=inf"),
-        ({"num_beams": 2, "exclude": []}, "neither"),
+        ({"num_beams": 2, "exclude": []}, "cannot be used"),
         ({"max_lines": 0}, "max_lines=0"),
         ({"temperature": []}, r"temperature=\[\]"),
         ({"temperature": [1.0, -1.0]}, "temperature="),
@@ -533,7 +578,7 @@ def test_bad_argument_is_named(model, options, message):
     ("name", "ours"),
     [
         ("num_return_sequences", ": use count"),
-        ("do_sample", ": use temperature=0"),
+        ("do_sample", r": use temperature \(0 takes"),
         ("max_length", ": use max_new_tokens"),
         ("stop_strings", ": use stop"),
         ("topp", r"\."),
@@ -559,7 +604,7 @@ def test_argument_of_another_library_is_named_as_ours(model, name, ours):
         ({"max_new_tokens": "9"}, "max_new_tokens='9' must be an integer"),
         ({"seed": "x"}, "seed='x' must be an integer"),
         ({"temperature": "hot"}, "temperature='hot' must be a number"),
-        ({"temperature": None}, "temperature=None must be a number"),
+        ({"temperature": {}}, "temperature={} must be a number"),
     ],
     ids=str,
 )
@@ -587,7 +632,7 @@ def test_models_and_scores_can_be_read(model, two):
     score = model.score("fade fade")
     count = 9 if model.start_step or not model.return_sequences else 8
     assert f"{score.nats:.4f} nats" in repr(score)
-    assert f"of {count} symbols" in repr(score)
+    assert f"{count} tokens" in repr(score)
 
 
 # === Text vectors ===
@@ -620,8 +665,23 @@ def test_nearest_texts(model):
     np.testing.assert_allclose(
         [each for _, each in found], similarities[order], atol=1e-5
     )
-    with pytest.raises(ValueError, match="no texts"):
+    with pytest.raises(ValueError, match="texts is empty"):
         model.nearest("a", [])
+
+
+def test_text_with_an_unknown_symbol_is_quoted(model):
+    texts = ["bad", "x" + 50 * "face", "y"]
+    for method, arguments in (
+        (model.score, (texts,)),
+        (model.embed, (texts,)),
+        (model.nearest, ("bad", texts)),
+        (model.generate, (texts,)),
+    ):
+        quoted = texts[1][:40]
+        with pytest.raises(ValueError, match=f"^Text '{quoted}…': .* 'x' at position"):
+            method(*arguments)
+    with pytest.raises(ValueError, match=r"^Not in the vocabulary of 8 symbols: 'x'"):
+        model.score("x")
 
 
 # === Blends ===

@@ -463,10 +463,13 @@ def test_contains_and_repr():
     ("arguments", "message"),
     [
         ({"symbols": []}, "at least one symbol"),
-        ({"symbols": ["ab"]}, "'ab' is not one symbol at character level"),
-        ({"symbols": ["a", ""]}, "'' is not one symbol"),
-        ({"symbols": ["to be"], "level": "word"}, "'to be' is not one symbol at word"),
-        ({"symbols": ["a-b"], "level": "word"}, "'a-b' is not one symbol"),
+        ({"symbols": ["ab"]}, "'ab' is not a single symbol at character level"),
+        ({"symbols": ["a", ""]}, "'' is not a single symbol"),
+        (
+            {"symbols": ["to be"], "level": "word"},
+            "'to be' is not a single symbol at word",
+        ),
+        ({"symbols": ["a-b"], "level": "word"}, "'a-b' is not a single symbol"),
         ({"symbols": "abc", "level": "byte"}, "level='byte'.*character, word"),
     ],
 )

@@ -1,13 +1,14 @@
-"""How a network reads on: by its state, or by a window.
+"""Readers: how a network reads a text token by token, with a state or with a window.
 
-A reader is the seam between a network and everything that generates or scores text. It
-reads ids from call to call, and hands on a carry: what the network must remember.
-Models, blends and networks of the user's own differ in nothing else.
+A reader is the interface between a network and all code that generates or scores text.
+It reads ids from call to call, and returns a carry: what the network must remember.
+For this code, models, blends and wrapped networks differ in their readers only.
 
 Names of dimensions: N texts, T steps, L steps of a window, V tokens of the vocabulary,
 F features.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,27 +18,27 @@ from keras.tree import map_structure
 
 from textgen import backend
 from textgen.decoding import sampling
-from textgen.text.vocabulary import NO_SYMBOL
+from textgen.text.tokenizer import NO_SYMBOL
 
 
 class Reader:
-    """Base class: reads ids, and carries what it has read from call to call.
+    """Base class: reads ids, and keeps what it has read in a carry.
 
     A carry is a structure of tensors whose first axis is N. `step` and `read` are
-    functions of `keras.ops` without side effects, since they are compiled.
+    compiled: they are functions of `keras.ops` without side effects.
 
     Subclasses implement `variables`, `initial`, `step`, `read`, `num_stepwise` and
     `prime`.
 
     Args:
         start_id: int. The id of the start step. Defaults to `-1`, a step of zeros.
-        start_step: bool. Whether the network learned to read a start step before each
-            text. An empty text is a start step for every reader, since something must
-            be read. Defaults to `False`.
+        start_step: bool. Whether each text of the training began with a start step.
+            Every reader reads a start step for an empty text, because a prediction
+            needs an input. Defaults to `False`.
 
     Attributes:
         max_read_steps: int. The largest T of `read`.
-        max_read_size: int. The largest N times T of `read`, for the sake of memory.
+        max_read_size: int. The largest N times T of `read`; it limits the memory.
     """
 
     max_read_steps = 1024
@@ -55,7 +56,7 @@ class Reader:
 
     @property
     def begins_with_start(self) -> bool:
-        """Whether the ids of a text that is not empty begin with `start_id`."""
+        """Whether the ids of a non-empty text begin with `start_id`."""
         return self.start_step
 
     def initial(self, rows: int, empty: bool = False, started: bool = False) -> Any:
@@ -63,11 +64,11 @@ class Reader:
 
         Args:
             rows: int. Number of texts, N.
-            empty: bool. Whether the texts are empty, so that their ids are a start
-                step alone. Defaults to `False`.
-            started: bool. Whether the ids of other texts lack the start step that this
-                reader learned; the carry is then the one after it. Defaults to
-                `False`.
+            empty: bool. Whether the texts are empty: their only id is a start step.
+                Defaults to `False`.
+            started: bool. Whether the ids of non-empty texts do not contain the start
+                step of this reader. The carry is then that after a start step.
+                Defaults to `False`.
         """
         raise NotImplementedError
 
@@ -96,32 +97,40 @@ class Reader:
         raise NotImplementedError
 
     def num_stepwise(self, length: int) -> int:
-        """Returns how many of the last ids of a prompt are read step by step.
+        """Returns how many of the last ids of a prompt the decoding loop reads.
 
-        The ids before them are read at once, by `prime`.
+        `prime` reads the ids before them.
         """
         raise NotImplementedError
 
     def prime(
-        self, heads: list[np.ndarray], empty: Sequence[bool], started: bool = False
+        self,
+        heads: list[np.ndarray],
+        empty: Sequence[bool],
+        started: bool = False,
+        known: dict | None = None,
     ) -> Any:
         """Returns the carry after the first ids of prompts.
 
         Args:
-            heads: list of N int arrays: the ids of each prompt, but for those that
-                `num_stepwise` counts.
+            heads: list of N int arrays. The first ids of each prompt, without those
+                that the decoding loop reads.
             empty: Sequence of N bool. Whether each text is empty.
-            started: bool. As for `initial`.
+            started: bool. As for `initial`. Defaults to `False`.
+            known: dict or `None`. Carries of earlier calls with the same `started`; it
+                is extended, and heads that are in it are not read again. Defaults to
+                `None`.
         """
         raise NotImplementedError
 
     def compiled_read(self, what: str) -> Callable:
-        """Returns a compiled form of `read`, made when it is first asked for.
+        """Returns a compiled function of `read`, built at the first call.
 
         Args:
-            what: `"state"`, `(ids, carry) -> carry`; `"scores"`, `(ids, carry, wanted)
-                -> (log probabilities of the ids wanted, (N, T), carry)`; or
-                `"features"`, `(ids, carry, wanted) -> (features, carry)`.
+            what: str. `"state"`: `(ids, carry) -> carry`. `"scores"`: `(ids, carry,
+                wanted) -> (log_probs, carry)`, where `log_probs`, `(N, T)`, are those
+                of the ids `wanted`, `(N, T)`. `"features"`: `(ids, carry, wanted) ->
+                (features, carry)`, where `wanted` is ignored.
         """
 
         def state(ids: Any, carry: Any) -> Any:
@@ -143,13 +152,13 @@ class Reader:
 
 
 class StateReader(Reader):
-    """Reads by carrying the states of a network from step to step.
+    """Carries the states of a recurrent network from step to step.
 
     Args:
-        states: Callable. Takes N; returns the states before a text, zero.
+        states: Callable. Takes N; returns the states before a text, zeros.
         step: Callable. See `Reader.step`.
         read: Callable. See `Reader.read`.
-        variables: Callable. Takes nothing; returns the variables of the network.
+        variables: Callable without arguments. Returns the variables of the network.
         start_id: int. As for `Reader`.
         start_step: bool. As for `Reader`.
     """
@@ -189,46 +198,54 @@ class StateReader(Reader):
         return self._read(ids, carry)
 
     def num_stepwise(self, length: int) -> int:
-        """Returns what remains of a prompt when it is read in whole chunks."""
+        """Returns the rest of a prompt after its full chunks, at least 1."""
         return (length - 1) % self.max_read_steps + 1
 
     def prime(
-        self, heads: list[np.ndarray], empty: Sequence[bool], started: bool = False
+        self,
+        heads: list[np.ndarray],
+        empty: Sequence[bool],
+        started: bool = False,
+        known: dict | None = None,
     ) -> Any:
-        """Returns the states after heads of whole chunks of `max_read_steps`."""
-        known: dict[tuple[bytes, bool], Any] = {}  # often all heads are the same
+        """Returns the states after each head; equal heads are read once."""
+        known = {} if known is None else known
         keys = [(head.tobytes(), no) for head, no in zip(heads, empty, strict=True)]
         for head, key in zip(heads, keys, strict=True):
-            if key in known:
-                continue
-            carry = self.initial(1, key[1], started)
-            for at in range(0, len(head), self.max_read_steps):
-                ids = head[np.newaxis, at : at + self.max_read_steps]
-                carry = self.compiled_read("state")(ids, carry)
-            known[key] = carry
-        if len(known) == 1:
-            [carry] = known.values()
-            return _repeated(carry, len(heads))
+            if key not in known:
+                known[key] = self._state_after(head, self.initial(1, key[1], started))
+        if len(set(keys)) == 1:
+            return _repeated(known[keys[0]], len(heads))
         return map_structure(
             lambda *xs: ops.concatenate(xs, axis=0), *(known[key] for key in keys)
         )
 
+    def _state_after(self, head: np.ndarray, carry: Any) -> Any:
+        """Reads the head of one text."""
+        size = self.max_read_steps
+        # Two shapes to compile for: full chunks, and single steps for the rest.
+        cuts = [*range(0, len(head) - size + 1, size)]
+        cuts += range(len(head) // size * size, len(head) + 1)
+        for start, end in itertools.pairwise(dict.fromkeys(cuts)):
+            carry = self.compiled_read("state")(head[np.newaxis, start:end], carry)
+        return carry
+
 
 class WindowReader(Reader):
-    """Reads by sliding a window over the text, padded on the left with `start_id`.
+    """Slides a window over the text, padded on the left with `start_id`.
 
     The carry is the window, `[(N, L)]`.
 
     Args:
         predict: Callable. Takes windows, int32 of shape `(N, L)`; returns features,
-            `(N, F)`, and logits, `(N, V)`, of what comes after the last step.
-        variables: Callable. Takes nothing; returns the variables of the network.
+            `(N, F)`, and logits, `(N, V)`, of the token after the window.
+        variables: Callable without arguments. Returns the variables of the network.
         length: int. Steps of a window, L.
         start_id: int. As for `Reader`.
-        start_step: bool. Has no effect: every window begins with the padding.
+        start_step: bool. Has no effect: the window before a text is padding.
     """
 
-    max_read_steps = max_read_size = 512  # each of them a window
+    max_read_steps = max_read_size = 512  # the network reads a window for each step
 
     def __init__(
         self,
@@ -249,11 +266,11 @@ class WindowReader(Reader):
 
     @property
     def begins_with_start(self) -> bool:
-        """True, which changes nothing: the window is full of `start_id`."""
+        """True: it changes nothing, because the first window is all `start_id`."""
         return True
 
     def initial(self, rows: int, empty: bool = False, started: bool = False) -> Any:
-        """Returns windows of `start_id` alone."""
+        """Returns windows that contain `start_id` only."""
         return [np.full((rows, self.length), self.start_id, np.int32)]
 
     def step(self, ids: Any, carry: Any) -> tuple[Any, Any]:
@@ -262,7 +279,7 @@ class WindowReader(Reader):
         return self._predict(window)[1], [window]
 
     def read(self, ids: Any, carry: Any) -> tuple[Any, Any, Any]:
-        """Reads several ids of each text: a window for each of them."""
+        """Reads several ids of each text, with a window for each id."""
         steps = ids.shape[1]
         joined = ops.concatenate([carry[0], ids], axis=1)
         places = np.arange(1, steps + 1)[:, np.newaxis] + np.arange(self.length)
@@ -275,11 +292,15 @@ class WindowReader(Reader):
         )
 
     def num_stepwise(self, length: int) -> int:
-        """Returns 1: the ids before the last one stand in the window."""
+        """Returns 1: the ids before the last one are in the window."""
         return 1
 
     def prime(
-        self, heads: list[np.ndarray], empty: Sequence[bool], started: bool = False
+        self,
+        heads: list[np.ndarray],
+        empty: Sequence[bool],
+        started: bool = False,
+        known: dict | None = None,
     ) -> Any:
         """Returns the windows that end with each head."""
         [windows] = self.initial(len(heads))
@@ -290,23 +311,23 @@ class WindowReader(Reader):
 
 
 class BlendReader(Reader):
-    """Reads with several readers at once, and mixes their distributions.
+    """Reads with several readers, and averages their probabilities.
 
-    The features are those of all readers, one after another; the logits are logarithms
-    of the mixture's probabilities. A reader reads `start_id` in place of an id that
-    its vocabulary lacks, and gives it the probability 0.
+    The features are the concatenated features of all readers. The logits are the
+    logarithms of the averaged probabilities. For a token that is not in its vocabulary,
+    a reader reads `start_id`, and it predicts the token with probability 0.
 
     Args:
         readers: list of `Reader`.
-        ids: list of int arrays, `(V,)`: the id that each reader has for each token of
-            the common vocabulary, -1 for none.
-        weights: list of float, which add up to 1.
+        ids: list of int arrays, `(V,)`. For each reader, its id of each token of the
+            common vocabulary; -1 if it does not have the token.
+        weights: list of float with sum 1.
     """
 
     def __init__(
         self, readers: list[Reader], ids: list[np.ndarray], weights: list[float]
     ) -> None:
-        # By a window, it makes no difference whether a start step is read.
+        # A start step makes no difference to a window, which is padded with it.
         carrying = [each for each in readers if not isinstance(each, WindowReader)]
         super().__init__(start_step=all(each.start_step for each in carrying))
         self.readers, self.ids, self.weights = readers, ids, weights
@@ -320,7 +341,7 @@ class BlendReader(Reader):
 
     def initial(self, rows: int, empty: bool = False, started: bool = False) -> Any:
         """Returns the carry of each reader before the first ids of texts."""
-        # The common ids have no start step if one reader never learned it.
+        # The common ids have no start step if one of the readers did not learn it.
         started = started or not self.start_step
         return [reader.initial(rows, empty, started) for reader in self.readers]
 
@@ -346,28 +367,38 @@ class BlendReader(Reader):
         return ops.concatenate(features, axis=-1), self._mixture(logits), carries
 
     def num_stepwise(self, length: int) -> int:
-        """Returns the largest of the readers' numbers."""
+        """Returns the largest number of all readers."""
         return max(reader.num_stepwise(length) for reader in self.readers)
 
     def prime(
-        self, heads: list[np.ndarray], empty: Sequence[bool], started: bool = False
+        self,
+        heads: list[np.ndarray],
+        empty: Sequence[bool],
+        started: bool = False,
+        known: dict | None = None,
     ) -> Any:
         """Returns the carry of each reader after the first ids of prompts."""
         started = started or not self.start_step
+        known = {} if known is None else known
         return [
-            reader.prime([self._own(index, head, np) for head in heads], empty, started)
+            reader.prime(
+                [self._own(index, head, np) for head in heads],
+                empty,
+                started,
+                known.setdefault(index, {}),
+            )
             for index, reader in enumerate(self.readers)
         ]
 
     def _own(self, index: int, ids: Any, library: Any) -> Any:
-        """Ids of the common vocabulary as those of a reader, by NumPy or Keras."""
+        """Converts common ids to those of a reader, with NumPy or `keras.ops`."""
         start = self.readers[index].start_id
         own = np.where(self.ids[index] < 0, start, self.ids[index]).astype(np.int32)
         found = library.take(own, library.maximum(ids, 0), axis=0)
         return library.where(ids < 0, np.int32(start), found)
 
     def _mixture(self, logits: list) -> Any:
-        """Logits, `(…, V)`, of the mixture of what logits of each reader say."""
+        """Returns the logits, `(…, V)`, of the averaged probabilities."""
         total: Any = 0
         for weight, ids, each in zip(self.weights, self.ids, logits, strict=True):
             probabilities = ops.softmax(sampling.at_least_float32(each), axis=-1)
@@ -377,7 +408,7 @@ class BlendReader(Reader):
 
 
 def _repeated(carry: Any, rows: int) -> Any:
-    """The carry of one text, for so many."""
+    """Repeats the carry of one text for N texts."""
     return map_structure(
         lambda x: ops.repeat(ops.convert_to_tensor(x), rows, axis=0), carry
     )

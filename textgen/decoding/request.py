@@ -1,4 +1,4 @@
-"""The arguments of `generate`, checked, and the text that is being generated."""
+"""The checked arguments of `generate`, and the text during generation."""
 
 import math
 import numbers
@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 
 from textgen.decoding import loop, sampling, stops
+from textgen.decoding.defaults import TEMPERATURE, default_length
 from textgen.text.vocabulary import Vocabulary
 
-# What other libraries call an argument of `generate`, and what it is here.
+# Names in other libraries, and what to use in textgen.
 _OTHER_NAMES = {
-    "do_sample": "temperature=0 takes the most probable symbol, any other one samples",
+    "do_sample": "temperature (0 takes the most probable token, above 0 samples)",
     "length": "max_new_tokens",
     "max_gen_length": "max_new_tokens",
-    "max_length": "max_new_tokens (symbols after the prompt)",
+    "max_length": "max_new_tokens (tokens after the prompt)",
     "max_tokens": "max_new_tokens",
     "n": "count",
     "num_return_sequences": "count",
     "num_samples": "count",
     "prefix": "prompt",
     "random_state": "seed",
-    "return_as_list": "count=1 returns a list",
+    "return_as_list": "count=1, which returns a list",
     "stop_strings": "stop",
     "stop_token_ids": "stop",
     "text": "prompt",
@@ -30,20 +31,20 @@ _OTHER_NAMES = {
 }
 
 
-def default_length(max_lines: int | None) -> int:
-    """Returns how many symbols are generated if `max_new_tokens` does not say so."""
-    return max(400, 100 * (max_lines or 0))  # 100 are room for one line
-
-
 def refuse_others(function: str, others: dict[str, Any]) -> None:
-    """Raises TypeError for arguments that a function lacks, with their names here."""
+    """Raises TypeError for unknown arguments; the message says what to use."""
     for name in others:
         hint = f": use {_OTHER_NAMES[name]}" if name in _OTHER_NAMES else ""
         raise TypeError(f"{function}() has no argument {name!r}{hint}.")
 
 
+def default_temperature(sampler: loop.Sampler | None) -> float:
+    """Returns the temperature if none is given; a custom sampler gets the logits."""
+    return TEMPERATURE if sampler is None else 1.0
+
+
 def as_prompts(prompt: Any) -> list[str]:
-    """Returns the list of prompts; raises ValueError if it is none."""
+    """Returns a list of prompts; raises ValueError for other types."""
     prompts = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(prompts, Iterable):
         raise ValueError(f"prompt={prompt!r} must be a str or a list of str.")
@@ -55,18 +56,28 @@ def as_prompts(prompt: Any) -> list[str]:
 
 
 class Request:
-    """The arguments of `generate` and `stream`, checked."""
+    """The checked arguments of `Writer.generate` and `Writer.stream`.
+
+    Args:
+        vocabulary: `Vocabulary`.
+        **rules: `logit_bias`, `forbidden`, and the options of `sampling.rules`.
+
+    The other arguments are those of `Writer.generate`.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
         max_new_tokens: int | None,
-        temperature: float | Sequence[float] = 1.0,
+        temperature: float | Sequence[float],
         stop: str | int | Sequence[str | int] | None = None,
         max_lines: int | None = None,
         seed: int | None = None,
         unknown: str | None = None,
-        rules: dict[str, Any] | None = None,
+        **rules: Any,
     ) -> None:
         for name, value in (
             ("max_new_tokens", max_new_tokens),
@@ -91,11 +102,11 @@ class Request:
             0 <= each < math.inf for each in temperatures
         ):
             raise ValueError(
-                f"temperature={temperature!r} must be a number from 0 (the most "
-                "probable symbol) up, or a list of such; 1 leaves the model's "
-                "probabilities as they are."
+                f"temperature={temperature!r} must be a number of at least 0, or a "
+                "list of them; 0 takes the most probable token, and 1 keeps the "
+                "probabilities of the model."
             )
-        self.decode = vocabulary.decode
+        self.vocabulary = vocabulary
         self.max_new_tokens = max_new_tokens
         self.temperature = temperatures.tolist()
         self.max_lines = max_lines
@@ -105,14 +116,13 @@ class Request:
         self.stops = [each for each in stops if isinstance(each, str)]
         self.stop_ids = [int(each) for each in stops if not isinstance(each, str)]
         if "" in self.stops:
-            raise ValueError("stop='' stops everything; leave stop out to write on.")
+            raise ValueError("stop='' must not be empty; omit stop for no stop string.")
         for index in self.stop_ids:
             if not 0 <= index < len(vocabulary):
                 raise ValueError(
-                    f"stop={index} is no id of this vocabulary of {len(vocabulary)} "
-                    "symbols."
+                    f"stop={index} must be an id of this vocabulary, from 0 to "
+                    f"{len(vocabulary) - 1}."
                 )
-        rules = dict(rules or {})
         bias = _bias(
             vocabulary, rules.pop("logit_bias", None), rules.pop("forbidden", None)
         )
@@ -120,7 +130,7 @@ class Request:
 
 
 def _bias(vocabulary: Vocabulary, biases: Any, forbidden: Any) -> np.ndarray:
-    """What is added to the logits, float32 of shape `(V,)`; -inf forbids."""
+    """Returns the numbers to add to the logits, float32 `(V,)`; -inf forbids."""
     bias = np.zeros(len(vocabulary), np.float32)
     biases = biases or {}
     if not isinstance(biases, Mapping):
@@ -140,18 +150,27 @@ def _bias(vocabulary: Vocabulary, biases: Any, forbidden: Any) -> np.ndarray:
     if isinstance(forbidden, str):
         forbidden = vocabulary.tokens(forbidden)
     for symbol in forbidden:
-        if symbol in vocabulary:  # no other is ever written
+        if symbol in vocabulary:  # other symbols are never generated
             bias[vocabulary.ids[symbol]] = -math.inf
     return bias
 
 
 class Row:
-    """One text that is being written: what is kept of the new ids, and its end."""
+    """One text during generation: decodes its new ids, and finds its end.
+
+    Args:
+        prompt: str. The beginning of the text.
+        request: `Request`.
+
+    Attributes:
+        text: str. The text after the prompt.
+    """
 
     def __init__(self, prompt: str, request: Request) -> None:
         self.prompt = prompt
         self.text = ""
         self._request = request
+        self._decoder = request.vocabulary.decoder()
         blank = not prompt.rpartition("\n")[2].strip()
         self._filter = stops.StopFilter(request.stops, request.max_lines, blank)
         self._ids: list[np.ndarray] = []
@@ -159,11 +178,11 @@ class Row:
 
     @property
     def done(self) -> bool:
-        """Whether the text is at its end."""
+        """Whether the text is complete."""
         return self._filter.stopped
 
     def feed(self, ids: np.ndarray, log_probs: np.ndarray) -> str:
-        """Takes the next ids, negative for none; returns the text that they add."""
+        """Takes the next ids, negative ones are ignored; returns the text they add."""
         if self.done:
             return ""
         ids, log_probs = ids[ids >= 0], log_probs[ids >= 0]
@@ -172,27 +191,23 @@ class Row:
             ids, log_probs = ids[: ends[0]], log_probs[: ends[0]]
         self._ids.append(ids)
         self._log_probs.append(log_probs)
-        added = self._filter.feed(self._request.decode(ids))
-        if len(ends) and not self.done:
-            added += self._filter.flush()
-            self._filter.stopped = True
+        added = self._filter.feed(self._decoder.feed(ids))
         self.text += added
-        return added
+        return added + self.finish() if len(ends) else added
 
     def finish(self) -> str:
-        """Returns the text that was held back, when nothing more comes."""
-        rest = "" if self.done else self._filter.flush()
+        """Ends the text; returns the last piece, which was held back until now."""
+        rest = "" if self.done else self._filter.feed(self._decoder.flush())
+        rest += "" if self.done else self._filter.flush()
         self._filter.stopped = True
         self.text += rest
         return rest
 
     def kept_log_probs(self) -> np.ndarray:
-        """The log probabilities of the symbols of `text`."""
+        """Returns the log probabilities, float32, of the tokens of `text`."""
         ids = np.concatenate([np.zeros(0, np.int32), *self._ids])
-        lengths = [
-            len(self._request.decode(ids[at : at + 1])) for at in range(len(ids))
-        ]
-        starts = np.cumsum(lengths, dtype=np.int64) - lengths
+        lengths = self._request.vocabulary.text_lengths(ids)
+        starts = np.cumsum(lengths) - lengths
         scores = np.concatenate([np.zeros(0, np.float32), *self._log_probs])
         return scores[: int(np.sum(starts < len(self.text)))].astype(np.float32)
 
@@ -204,14 +219,14 @@ def check_beams(
     exclude: Any,
     sampler: loop.Sampler | None,
 ) -> None:
-    """Raises ValueError if the arguments of a beam search do not fit together."""
+    """Raises ValueError if the arguments of a beam search contradict each other."""
     if num_beams < 1:
         raise ValueError(f"num_beams={num_beams} must be at least 1.")
     if not math.isfinite(length_penalty):
         raise ValueError(f"length_penalty={length_penalty} must be a finite number.")
     if count > num_beams:
         raise ValueError(
-            f"count={count} texts need num_beams of at least as many, not {num_beams}."
+            f"count={count} must not be greater than num_beams={num_beams}."
         )
     if exclude is not None or sampler is not None:
-        raise ValueError("A beam search takes neither exclude nor sampler.")
+        raise ValueError("exclude and sampler cannot be used with num_beams.")

@@ -1,6 +1,6 @@
-"""How probable a model finds a text, and text vectors.
+"""Scores of texts, and text vectors.
 
-`Scorer` knows no network: its reader says how the network reads on.
+`Scorer` works with any network: its reader says how the network reads a text.
 
 Names of dimensions: N texts, T steps, V tokens of the vocabulary, F features.
 """
@@ -13,10 +13,12 @@ import numpy as np
 from keras import ops
 
 from textgen.decoding.readers import Reader
-from textgen.text.vocabulary import NO_SYMBOL, Vocabulary
+from textgen.text.tokenizer import NO_SYMBOL
+from textgen.text.unknown import encode_each
+from textgen.text.vocabulary import Vocabulary
 
-# Texts are generated and read in batches of one of these numbers of rows, so that there
-# are few shapes to compile for, and memory does not grow with the number of texts.
+# Batches have one of these numbers of rows: the compiled functions see few shapes, and
+# the memory does not grow with the number of texts.
 BATCH_SIZES = (1, 4, 16, 64)
 
 _MAX_LOGITS = 1 << 24  # logits of one read: 64 MiB in single precision
@@ -27,14 +29,14 @@ class Score:
     """How well a model predicts a text.
 
     Attributes:
-        nats: float. Mean negative log probability of a symbol, in nats.
+        nats: float. Mean negative log probability of a token, in nats.
         bits: float. The same in bits: nats divided by ln 2.
         perplexity: float. exp(nats).
-        count: int. Symbols that were scored.
+        count: int. Number of scored tokens.
         log_probs: float32 array of shape `(count,)`. The natural logarithm of the
-            probability of each symbol, in the order of the text.
-        text_nats: float64 array of shape `(N,)`. The `nats` of each text of a list, of
-            one text otherwise; NaN for a text of which nothing counts.
+            probability of each token, in the order of the text.
+        text_nats: float64 array of shape `(N,)`. The `nats` of each text of the list
+            (N is 1 for a str); NaN for a text without scored tokens.
     """
 
     nats: float
@@ -47,20 +49,18 @@ class Score:
     def __repr__(self) -> str:
         return (
             f"Score({self.nats:.4f} nats, {self.bits:.4f} bits, perplexity "
-            f"{self.perplexity:.4g}, of {self.count:,} symbols)"
+            f"{self.perplexity:.4g}, {self.count:,} tokens)"
         )
 
 
 class Scorer:
     """Base class of models that predict the next token of a text.
 
-    A subclass has a vocabulary, and a reader, which says how its network reads on.
-
     Attributes:
-        vocabulary: `Vocabulary`. Its tokens are the ids of the network.
-        reader: `Reader`. How the network reads on.
-        end_token: int or `None`. The id with which each text ends that the network
-            learned, such as a newline; `None` where texts have no end.
+        vocabulary: `Vocabulary`. Converts text to the ids of the network.
+        reader: `Reader`. Says how the network reads a text.
+        end_token: int or `None`. The id that ended each text of the training, such as
+            that of a newline; `None` if the texts had no end.
     """
 
     vocabulary: Vocabulary
@@ -68,12 +68,12 @@ class Scorer:
     end_token: int | None = None
 
     def default_stop(self, max_lines: int | None) -> int | None:
-        """Returns where a text ends, if neither a stop nor `max_lines` says so."""
+        """Returns the id at which generation stops if no `stop` is given."""
         return self.end_token if max_lines is None else None
 
     @property
     def start_step(self) -> bool:
-        """Whether texts begin with a start step, as the network learned it."""
+        """Whether each text of the training began with a start step."""
         return self.reader.start_step
 
     @start_step.setter
@@ -88,9 +88,8 @@ class Scorer:
             unknown: str or `None`. As for `generate`.
 
         Returns:
-            int32 array, of at least one id: the start step's, where the reader begins
-            with it or the text is empty, and those of the text; and whether the text
-            is empty.
+            The ids, an int32 array, and whether the text is empty. The first id is the
+            start step if the reader begins with it or the text is empty.
         """
         ids = self.vocabulary.encode(text, unknown, match_case=False)
         begins = self.reader.begins_with_start or not len(ids)
@@ -98,39 +97,40 @@ class Scorer:
         return np.append(np.array(start, np.int32), ids), not len(ids)
 
     def score(self, text: str | Sequence[str], unknown: str | None = None) -> Score:
-        """Says how probable the model finds a text.
+        """Measures how well the model predicts a text.
 
-        The state is carried through a text from its first symbol to its last, by a
-        many-to-one model within its window. Each symbol counts once. The first one
-        does not count for a many-to-many model without `start_step`: it never learned
-        with which symbol a text begins.
+        A many-to-many model carries its state from the first token to the last; a
+        many-to-one model sees the window before each token. Each token counts once.
+        The first token counts only if the model can predict it: a many-to-many model
+        needs a `start_step` for that.
 
         Args:
-            text: str, or list of str that do not continue each other, such as names;
-                give them the newline that ends them, if that is to count.
-            unknown: str or `None`. What becomes of symbols that the vocabulary lacks;
-                see `Vocabulary.encode`.
+            text: str, or list of separate texts, such as names. Add the newline that
+                ends a name, if its probability counts.
+            unknown: str or `None`. What to do with symbols that are not in the
+                vocabulary; see `Vocabulary.encode`.
 
         Returns:
             A `Score`.
 
         Raises:
-            ValueError: There is nothing to score, or a symbol is unknown.
+            ValueError: There is nothing to score, or a symbol is unknown; the message
+                quotes the text of a list.
         """
         texts = [text] if isinstance(text, str) else list(text)
-        encoded = [self.vocabulary.encode(each, unknown) for each in texts]
+        encoded = encode_each(texts, lambda x: self.vocabulary.encode(x, unknown))
         begins = self.reader.begins_with_start
         if begins:
             start = np.array([self.reader.start_id], np.int32)
             encoded = [np.append(start, ids) for ids in encoded]
-        # What is fed, and beside it what then comes: the last symbol is not fed.
+        # Inputs and targets: the last token is a target only.
         pairs = [(ids[:-1], ids[1:]) for ids in encoded]
         if not any(len(ids) for ids, _ in pairs):
             raise ValueError(
-                "An empty text cannot be scored."
+                "The text is empty: there is nothing to score."
                 if begins
-                else "A text of fewer than two symbols cannot be scored: this model "
-                "predicts each symbol from those before it (start_step=False)."
+                else "The text has fewer than two tokens: this model predicts a token "
+                "only from tokens before it (start_step=False)."
             )
         parts: list[list[np.ndarray]] = [[] for _ in texts]
         for row, _, scores in self._read_all(pairs, "scores"):
@@ -150,7 +150,7 @@ class Scorer:
     def embed(
         self, text: str | Sequence[str], unknown: str | None = None
     ) -> np.ndarray:
-        """Returns text vectors: the last hidden state after reading a text.
+        """Returns text vectors: the last hidden state after a text.
 
         Args:
             text: str, or list of str.
@@ -158,18 +158,21 @@ class Scorer:
 
         Returns:
             float array of shape `(F,)`, or `(N, F)` for a list.
+
+        Raises:
+            ValueError: A symbol is unknown; the message quotes the text of a list.
         """
         texts = [text] if isinstance(text, str) else list(text)
         vectors: dict[int, np.ndarray] = {}
-        # The carry before an empty text can be another one.
-        encoded = [self.prompt_ids(each, unknown) for each in texts]
+        encoded = encode_each(texts, lambda each: self.prompt_ids(each, unknown))
+        # Separately, because the carry before an empty text can differ.
         for empty in (False, True):
             rows = [row for row, (_, no) in enumerate(encoded) if no is empty]
             pairs = [(encoded[row][0], encoded[row][0]) for row in rows]
             for index, at, features in self._read_all(pairs, "features", empty):
                 last = len(pairs[index][0]) - 1 - at
                 if 0 <= last < len(features):
-                    # A copy, since a view would keep the features of a whole batch.
+                    # A view would keep the features of the batch in memory.
                     vectors[rows[index]] = features[last].copy()
         result = np.array([vectors[row] for row in range(len(texts))])
         return result[0] if isinstance(text, str) else result
@@ -181,19 +184,24 @@ class Scorer:
         count: int = 5,
         unknown: str | None = None,
     ) -> list[tuple[str, float]]:
-        """Returns the texts whose vectors are nearest to that of a text.
+        """Returns the texts whose vectors are most similar to that of a text.
 
         Args:
             text: str.
-            texts: Sequence of str. Those among which to look.
-            count: int. How many to return, at most. Defaults to `5`.
+            texts: Sequence of str. The texts to compare with.
+            count: int. Maximum number of texts to return. Defaults to `5`.
             unknown: str or `None`. As for `generate`.
 
         Returns:
-            list of text and cosine similarity, from -1 to 1, the nearest first.
+            list of tuples `(text, cosine similarity)`, the most similar first. The
+            similarity is between -1 and 1.
+
+        Raises:
+            ValueError: `texts` is empty, or a symbol is unknown; the message quotes
+                the text.
         """
         if not texts:
-            raise ValueError("There are no texts among which to find the nearest.")
+            raise ValueError("texts is empty: give at least one text to compare with.")
         vectors = self.embed([text, *texts], unknown).astype(np.float64)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         similarities = vectors[1:] @ vectors[0]
@@ -206,19 +214,19 @@ class Scorer:
         what: str,
         empty: bool = False,
     ) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Reads texts of any length, batch by batch and chunk by chunk.
+        """Reads texts of any length in batches and chunks.
 
         Args:
-            pairs: Sequence of two arrays of ids of equal length: what to feed, and
-                what to look up the probability of.
-            what: `"scores"`, for log probabilities, or `"features"`.
+            pairs: Sequence of two arrays of ids of equal length: the inputs, and the
+                targets whose probabilities are looked up.
+            what: str. `"scores"` for log probabilities, or `"features"`.
             empty: bool. Whether the texts are empty.
 
         Yields:
-            The number of a text, the position in it, and what was asked for there.
+            The number of a text, a position in it, and the result from there on.
         """
         read = self.reader.compiled_read(what)
-        # Texts of like length together; few shapes, as each is compiled for.
+        # Texts of similar length share a batch, which keeps the padding short.
         order = sorted(range(len(pairs)), key=lambda row: -len(pairs[row][0]))
         order = [row for row in order if len(pairs[row][0])]
         for first in range(0, len(order), BATCH_SIZES[-1]):
@@ -228,7 +236,7 @@ class Scorer:
             most = min(self.reader.max_read_size, _MAX_LOGITS // len(self.vocabulary))
             most = max(1, most // number)
             size = 1 << max(longest - 1, 7).bit_length()
-            # All are powers of two, and so is the last: few shapes again.
+            # Powers of two: the compiled functions see few shapes.
             size = min(size, self.reader.max_read_steps, 1 << most.bit_length() - 1)
             carry = self.reader.initial(number, empty)
             for at in range(0, longest, size):
@@ -238,9 +246,8 @@ class Scorer:
                         piece = ids[at : at + size]
                         side[line, : len(piece)] = piece
                 ids, wanted = fed
-                ids[ids == NO_SYMBOL] = (
-                    self.reader.start_id
-                )  # all ids are to be valid ones
+                # Some networks do not take -1.
+                ids[ids == NO_SYMBOL] = self.reader.start_id
                 result, carry = read(ids, carry, np.maximum(wanted, 0))
                 result = ops.convert_to_numpy(result)
                 for line, row in enumerate(rows):
@@ -250,5 +257,5 @@ class Scorer:
 
 
 def padded_rows(count: int) -> int:
-    """The smallest number of rows of a batch for `count` texts, at most the largest."""
+    """Returns the smallest of `BATCH_SIZES` that is at least `count`."""
     return next(number for number in BATCH_SIZES if number >= count)

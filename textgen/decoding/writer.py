@@ -1,13 +1,14 @@
-"""Generation: what every model can do with a prompt.
+"""Text generation for all models.
 
-Names of dimensions: N texts, T steps, V symbols of the vocabulary, F features.
+Names of dimensions: N texts, V tokens of the vocabulary.
 
-(More than 400 lines, a third of them the docstring and the arguments of `generate`.)
+(More than 400 lines: a third is the docstring and the arguments of `generate`.)
 """
 
 import collections
+import functools
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from textgen.decoding.request import (
     Row,
     as_prompts,
     check_beams,
+    default_temperature,
     refuse_others,
 )
 from textgen.decoding.scoring import BATCH_SIZES, Scorer, padded_rows
+from textgen.text.unknown import encode_each
 
-# How many batches of texts may hold no new one, before `exclude` gives up.
+# With `exclude`, the search ends after this number of batches without a new text.
 MAX_FRUITLESS_ROUNDS = 5
 
 
@@ -36,7 +39,7 @@ class Writer(Scorer):
         self,
         prompt: str | Sequence[str] = "",
         max_new_tokens: int | None = None,
-        temperature: float | Sequence[float] = 1.0,
+        temperature: float | Sequence[float] | None = None,
         *,
         count: int | None = None,
         stop: str | int | Sequence[str | int] | None = None,
@@ -58,70 +61,73 @@ class Writer(Scorer):
         typical_p: float | None = None,
         **others: Any,
     ) -> Any:
-        """Writes text.
+        """Generates text.
 
         Args:
-            prompt: str, or list of str for one text each. What the text begins with;
-                may be empty, and longer than the window.
-            max_new_tokens: int or `None`. Symbols to write after the prompt. Defaults
-                to `None`: 400, or 100 a line with `max_lines`, if that is more.
-            temperature: float, at least 0. Below 1 the probable becomes more
-                probable; 0 always takes the most probable symbol. A list is gone
-                through symbol by symbol, and again from its first. Defaults to `1.0`.
-            count: int or `None`. Texts to write for each prompt. Defaults to `None`,
-                one.
-            stop: str, int, list of these or `None`. Writing ends before the first of
-                these in the new text; an int is the id of a symbol, which at word
-                level is the whole word and no part of another. `()` for none. Defaults
-                to `None`: where the texts end that the model learned, such as lines
-                (`end_token`), unless `max_lines` is given.
-            max_lines: int or `None`. Writing ends at the end of so many lines, of
-                which blank ones do not count. Defaults to `None`.
-            exclude: Iterable of str or `None`. With it, no text is one of these, is
-                empty or comes twice. Where no more is found there are fewer than
-                `count`, and a warning says so. Defaults to `None`.
-            echo: bool. Whether the prompt is part of the result. Defaults to `True`.
-            return_log_probs: bool. Whether to return, with each text, the natural
-                logarithms of the probabilities of its new symbols, as the model has
-                them: at temperature 1, with no rules. Defaults to `False`.
-            num_beams: int or `None`. Searches for the most probable text with so many
-                beams instead of drawing one; `count` is the number of the best to
-                return. Defaults to `None`.
-            length_penalty: float. Texts of a beam search are compared by log
-                probability divided by `length ** length_penalty`. Defaults to `1.0`.
-            seed: int or `None`. The same seed gives the same text, whatever else is
-                written beside it (but for rounding, which in batches of different size
-                can differ in the last digit). A prompt that comes again in a list
-                gives what `count` gives: another text. Defaults to `None`, another
-                text each time.
-            unknown: str or `None`. What becomes of prompt symbols that the vocabulary
-                lacks in every case, upper and lower; see `Vocabulary.encode`.
-            sampler: Callable or `None`. A rule of one's own in place of sampling: takes
-                the logits, a float array `(N, V)`, and the number of symbols written
-                so far; returns N ids. Defaults to `None`.
-            logit_bias: dict or `None`. Symbols, and what is added to their logits.
-            forbidden: str, sequence of str or `None`. Symbols never to generate.
-            repetition_penalty: float above 0 or `None`. The power to which the
-                probability of the symbols so far is raised, the prompt's included;
-                above 1, they are repeated less.
-            top_k: int or `None`. Sample from the K most probable symbols.
-            top_p: float in (0, 1] or `None`. Sample from the fewest most probable
-                symbols that have this probability together.
-            min_p: float in [0, 1] or `None`. Sample from the symbols that are at least
-                this times as probable as the most probable one.
-            typical_p: float in (0, 1] or `None`. Sample from the most typical symbols
-                that have this probability together. These seven are applied in this
-                order, the temperature after the penalty; see
-                `textgen.decoding.sampling.rules`.
-            **others: Refused, with the name that textgen has for it.
+            prompt: str, or list of str for one text each. The beginning of the text. It
+                may be empty, or longer than the window of the model.
+            max_new_tokens: int or `None`. Maximum number of new tokens. Defaults to
+                `None`: 400, or 100 for each of `max_lines` if that is more.
+            temperature: float, at least 0, or sequence of float. Divides the logits: a
+                value below 1 makes probable tokens more probable, and 0 always takes
+                the most probable token. The values of a sequence are used in turn, one
+                for each token. Defaults to `None`: 0.7, or 1 with a `sampler`.
+            count: int or `None`. Number of texts for each prompt. Defaults to `None`,
+                one text that is not in a list.
+            stop: str, int, sequence of these or `None`. The text ends before the first
+                of these strings, or of these token ids (at word level, an id is the
+                complete word and never a part of another). `()` for no stop. Defaults
+                to `None`: the `end_token` of the model, such as a newline, unless
+                `max_lines` is given.
+            max_lines: int or `None`. The text ends after this number of lines; blank
+                lines do not count. Defaults to `None`.
+            exclude: Iterable of str or `None`. Texts that must not be generated. If it
+                is given, no text is empty or generated twice, either; if too few other
+                texts are found, the result is shorter than `count`, with a warning.
+                Defaults to `None`.
+            echo: bool. Whether the result includes the prompt. Defaults to `True`.
+            return_log_probs: bool. Whether to return each text with the natural
+                logarithms of the probabilities of its new tokens, as the model
+                predicts them: at temperature 1, without the options below. Defaults to
+                `False`.
+            num_beams: int or `None`. Number of beams of a beam search, which replaces
+                random sampling; it returns the `count` best texts. Defaults to `None`.
+            length_penalty: float. The beam search divides the log probability of a text
+                by `length ** length_penalty`. Defaults to `1.0`.
+            seed: int or `None`. The same seed gives the same text, independent of the
+                other texts of the call (apart from rounding, which depends on the size
+                of the batch). A prompt that is repeated in a list gives the texts that
+                `count` gives. Defaults to `None`, a different text at each call.
+            unknown: str or `None`. What to do with symbols of the prompt that are not
+                in the vocabulary in any form; see `Vocabulary.encode`.
+            sampler: Callable or `None`. Custom function that replaces random sampling:
+                it takes the logits, a float array `(N, V)`, and the number of tokens
+                generated so far, and returns N ids. Defaults to `None`.
+            logit_bias: dict or `None`. Numbers that are added to the logits of symbols.
+            forbidden: str, sequence of str or `None`. Symbols that are never generated.
+            repetition_penalty: float above 0 or `None`. The log probability of tokens
+                that are already in the text, prompt included, is multiplied by this
+                number: above 1, tokens are repeated less.
+            top_k: int or `None`. Sample from the K most probable tokens.
+            top_p: float in (0, 1] or `None`. Sample from the smallest set of most
+                probable tokens whose total probability is at least this number.
+            min_p: float in [0, 1] or `None`. Sample from the tokens whose probability
+                is at least this number times that of the most probable token.
+            typical_p: float in (0, 1] or `None`. Sample from the smallest set of most
+                typical tokens whose total probability is at least this number. These
+                seven options are applied in this order, and the temperature after the
+                penalty; see `textgen.decoding.sampling.rules`.
+            **others: Names of other libraries; the error says what textgen calls them.
 
         Returns:
             The prompt, as typed, and its continuation: str for one prompt with
-            `count=None`, otherwise a list of str. With `return_log_probs`, a tuple of
-            text and float32 array in place of each str.
+            `count=None`, otherwise a list of str. With `return_log_probs`, each str is
+            replaced by a tuple of the str and a float32 array `(new tokens,)`.
 
         Raises:
-            ValueError: An argument is out of its range, or a prompt symbol is unknown.
+            TypeError: An argument does not exist; the message names a similar one.
+            ValueError: An argument is out of its range, or a symbol of the prompt is
+                unknown.
         """
         refuse_others("generate", others)
         prompts = as_prompts(prompt)
@@ -133,20 +139,18 @@ class Writer(Scorer):
         request = Request(
             self.vocabulary,
             max_new_tokens,
-            temperature,
+            default_temperature(sampler) if temperature is None else temperature,
             self.default_stop(max_lines) if stop is None else stop,
             max_lines,
             seed,
             unknown,
-            {
-                "logit_bias": logit_bias,
-                "forbidden": forbidden,
-                "repetition_penalty": repetition_penalty,
-                "top_k": top_k,
-                "top_p": top_p,
-                "min_p": min_p,
-                "typical_p": typical_p,
-            },
+            logit_bias=logit_bias,
+            forbidden=forbidden,
+            repetition_penalty=repetition_penalty,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            typical_p=typical_p,
         )
         if num_beams is not None:
             check_beams(num_beams, length_penalty, copies, exclude, sampler)
@@ -180,7 +184,7 @@ class Writer(Scorer):
         self,
         prompt: str = "",
         max_new_tokens: int | None = None,
-        temperature: float | Sequence[float] = 1.0,
+        temperature: float | Sequence[float] | None = None,
         *,
         stop: str | int | Sequence[str | int] | None = None,
         max_lines: int | None = None,
@@ -197,16 +201,18 @@ class Writer(Scorer):
         typical_p: float | None = None,
         **others: Any,
     ) -> Iterator[str]:
-        """Writes text, and hands it over as it is made.
+        """Yields text as it is generated.
 
-        The arguments are those of `generate`; the pieces, joined, are its result.
+        The arguments are those of `generate`. The pieces, joined, are its result.
 
         Yields:
-            str. First the prompt, then pieces of its continuation, which never end
-            within a user-perceived character.
+            str. First the prompt, then pieces of its continuation. No piece ends
+            inside a user-perceived character.
 
         Raises:
-            ValueError: An argument is out of its range, or a prompt symbol is unknown.
+            TypeError: An argument does not exist; the message names a similar one.
+            ValueError: An argument is out of its range, or a symbol of the prompt is
+                unknown.
         """
         refuse_others("stream", others)
         if not isinstance(prompt, str):
@@ -214,23 +220,22 @@ class Writer(Scorer):
         request = Request(
             self.vocabulary,
             max_new_tokens,
-            temperature,
+            default_temperature(sampler) if temperature is None else temperature,
             self.default_stop(max_lines) if stop is None else stop,
             max_lines,
             seed,
             unknown,
-            {
-                "logit_bias": logit_bias,
-                "forbidden": forbidden,
-                "repetition_penalty": repetition_penalty,
-                "top_k": top_k,
-                "top_p": top_p,
-                "min_p": min_p,
-                "typical_p": typical_p,
-            },
+            logit_bias=logit_bias,
+            forbidden=forbidden,
+            repetition_penalty=repetition_penalty,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            typical_p=typical_p,
         )
         row = Row(prompt, request)
-        chunks = self._decode([prompt], [0], request, sampler)
+        begin = functools.partial(self._begin, request=request, shared=(), known={})
+        chunks = self._decode([prompt], [0], request, sampler, begin)
 
         def pieces() -> Iterator[str]:
             if prompt and echo:
@@ -249,15 +254,18 @@ class Writer(Scorer):
     def next_symbols(
         self, text: str = "", count: int = 10, unknown: str | None = None
     ) -> list[tuple[str, float]]:
-        """Returns the symbols that most probably come next.
+        """Returns the most probable next symbols after a text.
 
         Args:
-            text: str. What comes before; may be empty.
-            count: int. How many symbols, at most. Defaults to `10`.
+            text: str. May be empty. Defaults to `""`.
+            count: int. Maximum number of symbols. Defaults to `10`.
             unknown: str or `None`. As for `generate`.
 
         Returns:
-            list of symbol and probability, the most probable first.
+            list of tuples `(symbol, probability)`, the most probable first.
+
+        Raises:
+            ValueError: `count` is less than 1, or a symbol of the text is unknown.
         """
         if count < 1:
             raise ValueError(f"count={count} must be at least 1.")
@@ -267,7 +275,8 @@ class Writer(Scorer):
             found.append(logits[0].astype(np.float64))
             return np.zeros(1, np.int32)
 
-        self._write([text], [0], Request(self.vocabulary, 1, unknown=unknown), look)
+        request = Request(self.vocabulary, 1, temperature=1.0, unknown=unknown)
+        self._write([text], [0], request, look)
         [logits] = found
         probabilities = np.exp(logits - logits.max())
         probabilities /= probabilities.sum()
@@ -281,9 +290,9 @@ class Writer(Scorer):
         request: Request,
         sampler: loop.Sampler | None,
     ) -> list[Row]:
-        """Generates so many texts for each prompt."""
-        # Texts of one prompt are numbered, and the number decides with the seed, so
-        # that a text does not depend on what other prompts are in the batch.
+        """Generates `copies` texts for each prompt."""
+        # The number of a text among those of its prompt decides together with the seed,
+        # so that a text does not depend on the other prompts of the batch.
         texts = [text for text in prompts for _ in range(copies)]
         numbers: collections.Counter[str] = collections.Counter()
         streams = []
@@ -299,10 +308,14 @@ class Writer(Scorer):
         request: Request,
         sampler: loop.Sampler | None,
     ) -> list[Row]:
+        """Generates one text for each item of `texts`, in batches."""
         rows = [Row(text, request) for text in texts]
+        numbers = collections.Counter(texts)
+        shared = {text for text in numbers if numbers[text] > BATCH_SIZES[-1]}
+        begin = functools.partial(self._begin, request=request, shared=shared, known={})
         for at in range(0, len(rows), BATCH_SIZES[-1]):
             part = slice(at, at + BATCH_SIZES[-1])
-            chunks = self._decode(texts[part], streams[part], request, sampler)
+            chunks = self._decode(texts[part], streams[part], request, sampler, begin)
             for ids, log_probs in chunks:
                 for row, each, scores in zip(rows[part], ids, log_probs, strict=True):
                     row.feed(each, scores)
@@ -320,7 +333,7 @@ class Writer(Scorer):
         excluded: set[str],
         sampler: loop.Sampler | None,
     ) -> list[Row]:
-        """Writes texts that are neither excluded nor equal, as many as there are."""
+        """Generates `count` different texts that are not excluded, or fewer."""
         found: dict[str, Row] = {}
         start = self._as_written(text)
         stream = fruitless = 0
@@ -335,14 +348,14 @@ class Writer(Scorer):
             fruitless = fruitless + 1 if len(found) == before else 0
         if len(found) < count:
             warnings.warn(
-                f"Only {len(found)} of {count} new texts were found among {stream:,}; "
-                "a higher temperature, or another prompt, gives more.",
+                f"Only {len(found)} of {count} new texts were found among {stream:,}: "
+                "use a higher temperature or another prompt.",
                 stacklevel=3,
             )
         return list(found.values())
 
     def _as_written(self, text: str) -> str:
-        """A text in the model's own symbols."""
+        """Returns a text in the symbols of the vocabulary."""
         encode, decode = self.vocabulary.encode, self.vocabulary.decode
         return decode(encode(text, "skip", match_case=False))
 
@@ -355,7 +368,7 @@ class Writer(Scorer):
         count: int,
     ) -> list[Row]:
         """Returns the best texts of a beam search."""
-        [prompt], carry, seen = self._begin([text], request)
+        [prompt], carry, seen = self._begin([text], request, shared=(), known={})
 
         def ended(ids: list[int]) -> bool:
             row = Row(text, request)
@@ -385,13 +398,14 @@ class Writer(Scorer):
         streams: list[int],
         request: Request,
         sampler: loop.Sampler | None,
+        begin: Callable[[list[str]], tuple],
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Checks the prompts at once; returns an iterator over new ids."""
+        """Checks the prompts now; returns an iterator over the new ids."""
         count = len(texts)
-        # More rows to make up a number; a sampler is Python, and is given no others.
+        # Padding rows limit the number of shapes; a custom sampler must not see them.
         more = 0 if sampler is not None else padded_rows(count) - count
         texts, streams = texts + texts[:1] * more, streams + streams[:1] * more
-        prompts, carry, seen = self._begin(texts, request)
+        prompts, carry, seen = begin(texts)
         chunks = self._decoder().stream(
             prompts,
             carry,
@@ -405,30 +419,42 @@ class Writer(Scorer):
         return ((ids[:count], log_probs[:count]) for ids, log_probs in chunks)
 
     def _begin(
-        self, texts: list[str], request: Request
+        self, texts: list[str], request: Request, shared: Container[str], known: dict
     ) -> tuple[list[np.ndarray], Any, np.ndarray | None]:
-        """Returns what is left to feed of prompts, the carry, and the ids before, if
-        there is a penalty for them."""
-        unknown = request.unknown
-        encoded = {
-            text: self.prompt_ids(text, unknown) for text in dict.fromkeys(texts)
-        }
-        prompts = [encoded[text][0] for text in texts]
-        empty = [encoded[text][1] for text in texts]
-        stepwise = self.reader.num_stepwise
-        cuts = [len(prompt) - stepwise(len(prompt)) for prompt in prompts]
-        pairs = list(zip(prompts, cuts, strict=True))
-        heads = [prompt[:cut] for prompt, cut in pairs]
+        """Reads the prompts of a batch, as far as they are not read in the loop.
+
+        Args:
+            texts: list of str. The prompts.
+            request: `Request`.
+            shared: Container of str. Prompts that several batches need: they are read
+                once, up to their last token.
+            known: dict. What was read for earlier batches; it is extended.
+
+        Returns:
+            The ids of each prompt that the loop must read, the carry before them, and
+            which tokens came before them, if there is a repetition penalty.
+        """
+        different = list(dict.fromkeys(texts))
+        found = encode_each(different, lambda x: self.prompt_ids(x, request.unknown))
+        encoded = dict(zip(different, found, strict=True))
+        prompts, empty = zip(*(encoded[text] for text in texts), strict=True)
+        num_stepwise = self.reader.num_stepwise
+        cuts = [
+            len(prompt) - (1 if text in shared else num_stepwise(len(prompt)))
+            for text, prompt in zip(texts, prompts, strict=True)
+        ]
+        heads = [prompt[:cut] for prompt, cut in zip(prompts, cuts, strict=True)]
         seen = None
         if "repetition_penalty" in request.rules:
             seen = np.zeros((len(texts), len(self.vocabulary)), bool)
             for row, head in zip(seen, heads, strict=True):
                 row[head[head >= 0]] = True
-        carry = self.reader.prime(heads, empty)
-        return [prompt[cut:] for prompt, cut in pairs], carry, seen
+        carry = self.reader.prime(heads, empty, known=known)
+        rest = [prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)]
+        return rest, carry, seen
 
     def _decoder(self) -> loop.Decoder:
-        """The compiled decoding loop, made when it is first needed."""
+        """Returns the compiled decoding loop, built at the first call."""
         if self._compiled_decoder is None:
             self._compiled_decoder = loop.Decoder(
                 self.reader.step, self.reader.variables
@@ -436,7 +462,7 @@ class Writer(Scorer):
         return self._compiled_decoder
 
     def _beam_search(self) -> beams.BeamSearch:
-        """The compiled beam search, made when it is first needed."""
+        """Returns the compiled beam search, built at the first call."""
         if self._compiled_search is None:
             self._compiled_search = beams.BeamSearch(
                 self.reader.step, self.reader.variables

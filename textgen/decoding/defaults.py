@@ -1,0 +1,15 @@
+"""The defaults of generation, in Python and on the command line alike.
+
+This module imports nothing, so that `textgen --help` can show them without Keras.
+"""
+
+TEMPERATURE = 0.7  # the text is varied, and words are still spelt as in the corpus
+
+MAX_NEW_TOKENS = 400
+
+TOKENS_PER_LINE = 100  # enough for one line of verse or prose
+
+
+def default_length(max_lines: int | None) -> int:
+    """Returns the number of new tokens, at most, if `max_new_tokens` is not given."""
+    return max(MAX_NEW_TOKENS, TOKENS_PER_LINE * (max_lines or 0))
