@@ -1,4 +1,4 @@
-# What a fresh machine needs: Python 3.11 or later, make, and a package registry.
+# A new machine needs Python 3.11 or later, make, and a network connection.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,20 +7,20 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 .PHONY: help demo test lint bench bench-generate bench-train pretrained wheel-test clean
 
 help:
-	@echo "make demo        train on dinosaur names for half a minute and invent new ones"
+	@echo "make demo        train on dinosaur names for half a minute and generate new ones"
 	@echo "make test        run the tests"
 	@echo "make lint        check format, style and types"
-	@echo "make bench       measure the speed of training and of writing; each alone with"
-	@echo "                 make bench-train, make bench-generate"
-	@echo "make pretrained  train the pretrained models anew, and write their cards (two hours)"
-	@echo "make wheel-test  build the wheel, install it alone, train and generate with it"
-	@echo "make clean       remove what make made"
+	@echo "make bench       measure the speed of training and of generation; one of them with"
+	@echo "                 make bench-train or make bench-generate"
+	@echo "make pretrained  train the pretrained models again and write their cards (two hours)"
+	@echo "make wheel-test  build the wheel, install only the wheel, train and generate with it"
+	@echo "make clean       remove the virtual environment and the build files"
 
 demo: $(VENV)/installed
 	rm -rf dinosaurs.checkpoints
 	$(BIN)/python recipes/dinosaurs.py
 
-# In several processes, a file of tests in one; the long ones come first.
+# A test file runs in one process; the order of conftest.py starts the slow files first.
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 		--dist loadfile --no-loadscope-reorder
@@ -41,14 +41,14 @@ bench-train: $(VENV)/installed-bench
 pretrained: $(VENV)/installed
 	$(BIN)/python benchmarks/pretrained.py
 
-# In an environment of its own, from a folder that holds nothing else.
+# In a separate environment, and in an empty folder.
 wheel-test:
 	PYTHON=$(PYTHON) tests/wheel.sh
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-# Each installs what the one before lacks, and nothing twice.
+# Each target adds its extra packages to those of the target before it.
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .

@@ -1,10 +1,11 @@
-"""Trains the course's model on windows of tinyshakespeare; `train.py` runs it.
+"""Trains the model of the courses on windows of tinyshakespeare, for `train.py`.
 
     python benchmarks/course.py textgen|plain [--batches 250] [--windows N]
 
-Windows of 40, stride 3, one-hot, LSTM 2 x 128, batch 128. `plain` is what notebooks
-do: whole one-hot arrays, Keras's own layers. The last line is JSON: seconds of the
-batches (without the first, which compiles), and peak memory of the process in MB.
+Windows of 40, stride 3, one-hot, LSTM 2 x 128, batch 128. `plain` is the method of
+the notebooks: complete one-hot arrays and Keras layers. The last line of the output is
+JSON: the seconds of the batches (without the first, which compiles), and the peak
+memory of the process in MB.
 """
 
 import argparse
@@ -20,9 +21,15 @@ import keras
 import textgen
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("way", choices=["textgen", "plain"])
-parser.add_argument("--batches", type=int, default=250)
-parser.add_argument("--windows", type=int, default=100_000)
+parser.add_argument(
+    "way",
+    choices=["textgen", "plain"],
+    help="textgen's dataset and layers, or one-hot arrays and Keras layers",
+)
+parser.add_argument("--batches", type=int, default=250, help="number of batches")
+parser.add_argument(
+    "--windows", type=int, default=100_000, help="maximum number of windows"
+)
 arguments = parser.parse_args()
 
 text = textgen.load_corpus("tinyshakespeare")
@@ -52,7 +59,7 @@ else:
         keras.optimizers.Adam(1e-3, clipvalue=5.0), "categorical_crossentropy"
     )
     model.fit(x, y, batch_size=128, **options)
-# Not getrusage, whose peak begins with that of the process that started this one.
+# Not getrusage: its peak starts with that of the parent process.
 [kilobytes] = [
     int(line.split()[1])
     for line in Path("/proc/self/status").read_text().splitlines()

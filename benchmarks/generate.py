@@ -1,15 +1,20 @@
-"""How fast textgen writes: beside the loop everybody writes, and beside PyTorch.
+"""Measures the speed of generation, compared with a `predict` loop and with PyTorch.
 
     python benchmarks/generate.py
 
-The course's LSTM 2 x 128 over 38 symbols with fresh weights: `model.predict` for each
-character; `generate` by the window of 40 (many-to-one); `generate` by carried state
-(many-to-many); a sampling loop of PyTorch's `nn.LSTM` that carries its state too (extra
-`bench`). One text at a time, and 64. What is compared takes turns, and medians are
-compared, since other work on the machine would favour whichever ran last. Compilation
-comes before, and is timed apart, as is the first piece of a stream; last, 1,000
-characters by `textgen generate` as a whole process, beside a process that only imports
-Keras and loads the model. Writes benchmark-generate.json.
+The LSTM 2 x 128 of the courses, with 38 symbols and untrained weights, generates one
+text and a batch of 64 texts in four ways:
+
+- `model.predict` for each character;
+- `generate` by the window of 40 (many-to-one);
+- `generate` by carried state (many-to-many);
+- a sampling loop with PyTorch's `nn.LSTM`, which carries its state too (extra `bench`).
+
+The ways take turns and their medians are compared, because other work on the machine
+would favour one of them. Three more times are measured separately: compilation, the
+first piece of a stream, and 1,000 characters of `textgen generate` as a complete
+process, compared with a process that only imports Keras and loads the model. Writes
+benchmark-generate.json.
 """
 
 import importlib.util
@@ -43,7 +48,7 @@ by_state = textgen.LanguageModel(vocabulary, units=UNITS, return_sequences=True)
 
 
 def predict_loop(rows: int, characters: int) -> None:
-    """Writes as the notebooks do: one `predict` of one-hot windows a character."""
+    """Generates as the notebooks do: `predict` of one-hot windows, per character."""
     rng = np.random.default_rng(0)
     window = np.zeros((rows, 40), int)
     for _ in range(characters):
@@ -56,7 +61,7 @@ def predict_loop(rows: int, characters: int) -> None:
 
 
 def torch_loop() -> Callable[[int, int], None]:
-    """Writes as PyTorch's users do: a step, a softmax and a draw a character."""
+    """Returns a loop in PyTorch: one step, softmax and sample for each character."""
     import torch
 
     lstm = torch.nn.LSTM(SYMBOLS, UNITS[0], len(UNITS), batch_first=True)
@@ -75,19 +80,19 @@ def torch_loop() -> Callable[[int, int], None]:
 
 
 def generating(model: textgen.LanguageModel) -> Callable[[int, int], object]:
-    """How a model of textgen writes."""
+    """Returns a function that generates with a model of textgen."""
     return lambda rows, characters: model.generate("", characters, count=rows, seed=0)
 
 
 def seconds_of(function: Callable, *arguments: object) -> float:
-    """The time of a call."""
+    """Returns the time of a call."""
     start = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - start
 
 
 def compare() -> dict:
-    """Milliseconds a character, all rows together divided by their number."""
+    """Returns milliseconds per character: the time of a batch divided by its rows."""
     ways: dict[str, Callable] = {
         "predict loop": predict_loop,
         "by window": generating(by_window),
@@ -97,7 +102,7 @@ def compare() -> dict:
         ways["PyTorch"] = torch_loop()
     results = {}
     for rows in (1, ROWS):
-        # Characters of each text, so that each way runs about half a second.
+        # Characters of each text: each way takes about half a second.
         lengths = {"predict loop": 10, "by window": 500, "by state": 8000}
         if rows > 1:
             lengths = {"predict loop": 10, "by window": 100, "by state": 1000}
@@ -111,15 +116,15 @@ def compare() -> dict:
                 each = seconds_of(write, rows, lengths[way])
                 seconds[way].append(each / lengths[way] / rows)
         medians = {way: statistics.median(times) for way, times in seconds.items()}
-        print(f"\n{rows} at a time: ms a character; first call (compiles), s")
+        print(f"\nbatch of {rows}: ms per character; first call (compiles) in s")
         for way, median in medians.items():
             ratio = medians["predict loop"] / median
-            beside = (
-                f"{medians['PyTorch'] / median:7.1f} x" if "PyTorch" in ways else ""
-            )
+            compared = ""
+            if "PyTorch" in ways:
+                compared = f", {medians['PyTorch'] / median:7.1f} x PyTorch"
             print(
-                f"  {way:13} {1000 * median:9.4f} {ratio:9.1f} x the predict loop, "
-                f"{beside} PyTorch's; {compiling[way]:5.2f} s"
+                f"  {way:13} {1000 * median:9.4f} ms; speed {ratio:9.1f} x predict loop"
+                f"{compared}; first call {compiling[way]:5.2f} s"
             )
         results[rows] = {way: 1000 * median for way, median in medians.items()}
     if "PyTorch" not in ways:
@@ -128,18 +133,18 @@ def compare() -> dict:
 
 
 def first_piece() -> dict:
-    """Milliseconds from a call of `stream` to its first piece, the second time."""
+    """Returns milliseconds from a call of `stream` to its first piece, compiled."""
     result = {}
     for name, model in (("by window", by_window), ("by state", by_state)):
         next(model.stream("", 400, seed=0))
         times = [seconds_of(next, model.stream("", 400, seed=0)) for _ in range(9)]
         result[name] = 1000 * statistics.median(times)
-        print(f"first piece of a stream, {name}: {result[name]:.1f} ms")
+        print(f"time to the first piece of a stream, {name}: {result[name]:.1f} ms")
     return result
 
 
 def whole_process() -> dict:
-    """Seconds of `textgen generate`, and of a process that only loads the model."""
+    """Returns seconds of `textgen generate`, and of a process that loads the model."""
     loading = "import keras, textgen, sys; textgen.load(sys.argv[1])"
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": folder}
@@ -157,13 +162,13 @@ def whole_process() -> dict:
                 subprocess.run(
                     command, check=True, capture_output=True, env=environment
                 )
-                if turn:  # the first one compiles Python's modules
+                if turn:  # the first turn compiles the Python modules
                     seconds[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     ratio = medians["1,000 characters"] / medians["loading"]
     for name, median in medians.items():
-        print(f"whole process, {name}: {median:.2f} s")
-    print(f"whole process, ratio: {ratio:.2f}")
+        print(f"complete process, {name}: {median:.2f} s")
+    print(f"complete process, ratio: {ratio:.2f}")
     return medians
 
 

@@ -1,11 +1,11 @@
 """Trains and measures the pretrained models, and writes their cards and the index.
 
-    python benchmarks/pretrained.py                          # all of them: two hours
-    python benchmarks/pretrained.py dinosaurs tang-poems     # these
-    python benchmarks/pretrained.py --measure                # train nothing
+    python benchmarks/pretrained.py                          # all models: two hours
+    python benchmarks/pretrained.py dinosaurs tang-poems     # only these models
+    python benchmarks/pretrained.py --measure                # without training
 
-Runs the recipe in an empty folder, measures the model, and only then writes
-`pretrained/NAME.keras`, its card `NAME.md` and its entry of `index.json`.
+For each model, runs the recipe in an empty folder and measures the model. Then writes
+`pretrained/NAME.keras`, its card `NAME.md` and its entry in `index.json`.
 """
 
 import argparse
@@ -43,21 +43,22 @@ COUPLET = re.compile(r"([^，。]{5}，[^，。]{5}|[^，。]{7}，[^，。]{7})
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a card says that cannot be measured.
+    """The part of a card that is not measured.
 
     Args:
-        description: str. What the model writes.
-        recipe: str. The script in `recipes/`.
+        description: str. What the model generates.
+        recipe: str. Name of the script in `recipes/`, and of the file that it writes.
         corpus: str. A name of `textgen.CORPORA`.
         network: str. Its architecture and regularisation.
-        limits: str. What not to expect.
-        options: tuple of str. What to give to `textgen generate`.
-        prompt: str. What samples begin with.
-        max_lines: int. Lines of a sample.
-        lowercase: bool. Whether the corpus is lower-cased.
-        lines: bool. Whether each line is a text of its own, a name.
+        limits: str. What the model has not learned.
+        options: tuple of str. Arguments of `textgen generate` for an example.
+        prompt: str. The beginning of the samples.
+        max_lines: int. Number of lines of a sample.
+        lowercase: bool. Whether the corpus is converted to lower case.
+        lines: bool. Whether each line is a separate text, such as a name.
         couplets: bool. Whether a line is a couplet of Chinese verse.
-        before: str or `None`. The pretrained model that it begins as.
+        before: str or `None`. The pretrained model whose weights the training starts
+            from.
     """
 
     description: str
@@ -76,12 +77,12 @@ class Plan:
 
 PLANS = {
     "dinosaurs": Plan(
-        description="names of dinosaurs that nobody has dug up",
+        description="new dinosaur names",
         recipe="dinosaurs",
         corpus="dinosaurs",
         network="GRU 128 and GRU 128 on one-hot letters, dropout 0.4 after each; "
-        "many-to-many, a line at a time",
-        limits="It writes one lower-case name of letters a to z.",
+        "many-to-many, one line per example",
+        limits="It generates one name at a time, in the lower-case letters a to z.",
         options=("--count", "10"),
         prompt="",
         max_lines=1,
@@ -89,43 +90,43 @@ PLANS = {
         lines=True,
     ),
     "shakespeare": Plan(
-        description="sonnets, by the network of the courses",
+        description="sonnets, with the network that courses use",
         recipe="shakespeare",
         corpus="shakespeare",
         network="LSTM 128 and LSTM 128 on one-hot characters, dropout 0.5 after each; "
         "many-to-one, windows of 40 characters, stride 3",
-        limits="It sees 40 characters and no more, so it knows words and the length "
-        "of a line, and neither grammar nor rhyme. Its vocabulary is the 38 symbols "
-        "of the lower-cased corpus; capitals of a prompt are lower-cased. "
-        "`sonnets-large` writes better.",
+        limits="It sees only the last 40 characters. It has learned words and the "
+        "length of a line, but not grammar or rhyme. Its vocabulary is the 38 symbols "
+        "of the lower-case corpus; capital letters of a prompt are converted to lower "
+        "case. `sonnets-large` generates better text.",
         options=("--prompt", "Forsooth this maketh no sense ", "--max-lines", "4"),
         prompt="Shall I compare thee ",
         max_lines=6,
         lowercase=True,
     ),
     "tinyshakespeare": Plan(
-        description="plays in the manner of Shakespeare",
+        description="plays in the style of Shakespeare",
         recipe="tinyshakespeare",
         corpus="tinyshakespeare",
-        network="vectors of 64, LSTM 512, dropout 0.4, dropout of recurrent weights "
-        "0.25; many-to-many",
-        limits="It knows the form of a play, English words and some grammar, and no "
-        "sense: names of speakers from all the plays meet in one scene. Its "
-        "vocabulary is the corpus's 65 symbols. For comparison, on the same split: "
-        "nanoGPT's GPU model has 1.4697 nats, its CPU recipe 1.8857.",
+        network="embedding of size 64, LSTM 512, dropout 0.4, dropout of the recurrent "
+        "weights 0.25; many-to-many",
+        limits="It has learned the form of a play, English words and some grammar, "
+        "but the text has no meaning: speakers of different plays meet in one scene. "
+        "Its vocabulary is the 65 symbols of the corpus. For comparison, on the same "
+        "split: the GPU model of nanoGPT has 1.4697 nats, its CPU recipe 1.8857.",
         options=("--prompt", "ROMEO:"),
         prompt="ROMEO:\n",
         max_lines=6,
     ),
     "sonnets-large": Plan(
-        description="sonnets, by a wide network that learned the plays first",
+        description="sonnets, with a wide network that was first trained on the plays",
         recipe="sonnets-large",
         corpus="shakespeare",
-        network="vectors of 64, LSTM 512, dropout 0.4, dropout of recurrent weights "
-        "0.25; many-to-many; begun with the weights of `tinyshakespeare`",
-        limits="It knows the line of a sonnet and many of its turns, and neither "
-        "rhyme nor sense. Its vocabulary is the 38 symbols of the lower-cased corpus; "
-        "capitals of a prompt are lower-cased.",
+        network="embedding of size 64, LSTM 512, dropout 0.4, dropout of the recurrent "
+        "weights 0.25; many-to-many; starts from the weights of `tinyshakespeare`",
+        limits="It has learned the line of a sonnet and many typical phrases, but not "
+        "rhyme or meaning. Its vocabulary is the 38 symbols of the lower-case corpus; "
+        "capital letters of a prompt are converted to lower case.",
         options=(
             *("--prompt", "Shall I compare thee "),
             *("--max-lines", "14"),
@@ -136,16 +137,16 @@ PLANS = {
         before="tinyshakespeare",
     ),
     "tang-poems": Plan(
-        description="Chinese regulated verse, a couplet a line",
+        description="Chinese regulated verse, one couplet per line",
         recipe="tang-poems",
         corpus="tang-poems",
-        network="vectors of 512, which are the output's weights too, LSTM 512, dropout "
-        "0.5, dropout of recurrent weights 0.25; many-to-many; at last, 400 steps of "
-        "single couplets, for the beginning of a text",
-        limits="It keeps to the form, couplets of five or of seven characters, and to "
-        "the imagery; it knows nothing of tones, of rhyme or of an argument that goes "
-        "on. Its vocabulary is all the corpus's 5,387 symbols; what stands in the "
-        "corpus once or never before the held-out part, it cannot use well.",
+        network="embedding of size 512, also used as output weights, LSTM 512, dropout "
+        "0.5, dropout of the recurrent weights 0.25; many-to-many; finally 400 steps "
+        "with single couplets, to learn how a text begins",
+        limits="It has learned the form (couplets of five or seven characters) and the "
+        "imagery, but not tones, rhyme, or a line of thought through several couplets. "
+        "Its vocabulary is the 5,387 symbols of the corpus; it cannot use symbols well "
+        "that occur once or never in the training part.",
         options=("--prompt", "床前明月光，", "--max-lines", "4"),
         prompt="",
         max_lines=4,
@@ -155,42 +156,51 @@ PLANS = {
 
 
 def main() -> None:
-    """Trains and measures the models that were named, one after another."""
+    """Trains and measures the given models, one after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(PLANS)}"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"models to train: {', '.join(PLANS)} (default: all)",
     )
-    parser.add_argument("--measure", action="store_true", help="train nothing")
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="measure the models again without training",
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(PLANS):
-        parser.error(f"there is no plan for {', '.join(unknown)}")
+        parser.error(
+            f"no plan for {', '.join(unknown)}; known models: {', '.join(PLANS)}"
+        )
     index = json.loads(INDEX.read_text(encoding="utf-8"))
-    # In the order of the plans: a model may begin as the one before it.
+    # In the order of the plans: a model may start from the weights of an earlier one.
     for name in [name for name in PLANS if name in (arguments.names or PLANS)]:
         with tempfile.TemporaryDirectory() as folder:
             if arguments.measure:
                 if name not in index:
-                    parser.error(f"{name} has not been trained")
+                    parser.error(f"{name} has not been trained: omit --measure")
                 path, training = FOLDER / f"{name}.keras", index[name]["training"]
             else:
                 path, training = train(name, Path(folder))
             entry, card = measured(name, path, training)
             if not arguments.measure:
-                shutil.move(path, FOLDER / path.name)
+                shutil.move(path, FOLDER / f"{name}.keras")
         index[name] = entry
         ordered = {name: index[name] for name in PLANS if name in index}
         INDEX.write_text(
             json.dumps(ordered, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         (FOLDER / f"{name}.md").write_text(card, encoding="utf-8")
-        print(f"{name}: {entry['nats']:.4f} nats a character", flush=True)
+        print(f"{name}: {entry['nats']:.4f} nats per character", flush=True)
 
 
 def train(name: str, folder: Path) -> tuple[Path, str]:
     """Runs the recipe in a folder.
 
     Returns:
-        The path of the model, and a sentence that says how long it took and where.
+        The path of the model, and the duration, the machine and the versions as text.
     """
     from textgen.backend import available_cores
 
@@ -202,29 +212,29 @@ def train(name: str, folder: Path) -> tuple[Path, str]:
         f"{package} {importlib.metadata.version(package)}"
         for package in ("tensorflow", "keras")
     ]
-    output = folder / f"{name}.keras"
     started = time.monotonic()
     subprocess.run(
-        [sys.executable, ROOT / "recipes" / f"{plan.recipe}.py", "--output", output],
+        [sys.executable, ROOT / "recipes" / f"{plan.recipe}.py"],
         cwd=folder,
         check=True,
     )
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     cores = f"{available_cores()} {platform.machine()} cores"
-    return output, (
-        f"{took}, the whole process, on {cores}; {', '.join(versions)}; commit {commit}"
+    return folder / f"{plan.recipe}.keras", (
+        f"{took} of the complete process on {cores}; {', '.join(versions)}; "
+        f"commit {commit}"
     )
 
 
 def git(*arguments: str) -> str:
-    """Returns what git says of the project, nothing where it is not a clone."""
+    """Returns the output of a git command; empty if the project is not a clone."""
     command = ["git", "-C", str(ROOT), *arguments]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]:
-    """Returns the entry of the index, and the card."""
+    """Measures a model; returns its entry in the index, and its card."""
     import textgen
 
     plan = PLANS[name]
@@ -239,7 +249,7 @@ def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]
 
     seen = train_text
     if plan.before:
-        # It knows what the model that it began as had learned.
+        # The earlier model has seen its own training text, too.
         corpus = textgen.load_corpus(
             PLANS[plan.before].corpus, lowercase=plan.lowercase
         )
@@ -256,7 +266,7 @@ def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]
             seed=SEED,
         )
     if plan.lines:
-        # Runs within a line: the order of the lines is not the model's.
+        # Only runs within a line: the order of the lines is random.
         written, held_out_texts = thousand, held_out.split("\n")
     else:
         written = [
@@ -270,36 +280,41 @@ def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]
         "trained on": "the first 90 %"
         + (f" of the {'names, shuffled with seed 0' if plan.lines else 'characters'}")
         + (", lower-cased" if plan.lowercase else "")
-        + (f"; before that, all that `{plan.before}` learned" if plan.before else ""),
-        "validated on": "the rest: never trained on, but the best epoch was chosen "
-        "by it",
+        + (
+            f"; before that, the training text of `{plan.before}`"
+            if plan.before
+            else ""
+        ),
+        "validated on": "the rest, which is not used for training, only to choose the "
+        "best epoch",
         "network": f"{plan.network}; {model.count_params():,} weights",
         "recipe": f"`python recipes/{plan.recipe}.py`, seed {SEED}",
         "training": training
-        + (f"; besides that of `{plan.before}`" if plan.before else ""),
+        + (f"; plus the training of `{plan.before}`" if plan.before else ""),
         "loss on the training part": both(losses[0]),
         "**held-out loss**": f"**{both(losses[1])}**, "
         + (
-            "every character counted"
+            "all characters"
             if model.start_step or not model.return_sequences
-            else "every character but the first counted"
+            else "all characters except the first"
         ),
-        "held-out perplexity": f"{math.exp(losses[1]):.2f}; of single characters "
-        f"{math.exp(unigram):.2f}, of pairs {math.exp(bigram):.2f}",
+        "held-out perplexity": f"{math.exp(losses[1]):.2f}; unigram model "
+        f"{math.exp(unigram):.2f}, bigram model {math.exp(bigram):.2f}",
         "SHA-256": f"`{sha256}`",
     }
     if plan.lines:
         names_known = set(text.splitlines())
         new = [each for each in thousand if each and each not in names_known]
         rows["of 1,000 names, temperature 0.8"] = (
-            f"{len(new) / 10:.1f} % are new (not in the whole list), "
-            f"{len(set(thousand)) / 10:.1f} % differ from each other, "
-            f"{thousand.count('')} empty"
+            f"{len(new) / 10:.1f} % are new (not in the complete list), "
+            f"{len(set(thousand)) / 10:.1f} % are different names, "
+            f"{thousand.count('')} are empty"
         )
     if plan.couplets:
         rows["of 1,000 lines, temperature 0.8"] = (
-            f"{couplets(thousand):.1f} % are couplets (5 or 7 characters, comma, as "
-            f"many, full stop); of the corpus, {couplets(text.splitlines()):.1f} %"
+            f"{couplets(thousand):.1f} % are couplets (5 or 7 characters, comma, the "
+            "same number of characters, full stop); in the corpus, "
+            f"{couplets(text.splitlines()):.1f} %"
         )
     samples = []
     for temperature in TEMPERATURES:
@@ -317,11 +332,11 @@ def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]
             + textwrap.indent("\n".join(sample).strip("\n"), "    ")
         )
     shares = [
-        "| runs of | "
+        "| sequences of | "
         + " | ".join(f"{length} characters" for length in RUNS)
         + " |\n|---|---|---|---|",
         row(
-            f"{sum(map(len, written)):,} characters that it writes, temperature 0.8",
+            f"{sum(map(len, written)):,} generated characters, temperature 0.8",
             written,
             seen,
         ),
@@ -330,22 +345,23 @@ def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]
     card = "\n\n".join(
         [
             f"# {name}",
-            f"Writes {plan.description}.",
+            f"Generates {plan.description}.",
             "    " + shlex.join(["textgen", "generate", name, *plan.options]),
             "| | |\n|---|---|\n"
             + "\n".join(f"| {key} | {value} |" for key, value in rows.items()),
             textwrap.fill(plan.limits, 88),
             "## Samples",
             *samples,
-            "## Does it recite?",
-            "The share of runs that stand in what it was trained on:",
+            "## Does it copy its training text?",
+            "The share of character sequences that are also in the training text:",
             "\n".join(shares),
             textwrap.fill(
-                "Losses and perplexities are those of `model.score` without dropout; "
-                "the ones of single characters (add-one) and of pairs (interpolated "
-                "with Witten and Bell's weights) are counted on the training part and "
-                "measured on the held-out one. Written by `benchmarks/pretrained.py`.",
+                "`model.score` measures losses and perplexities, without dropout. The "
+                "unigram model (add-one estimate) and the bigram model (Witten-Bell "
+                "interpolation) are counted on the training part, and measured on the "
+                "held-out part. `benchmarks/pretrained.py` wrote this card.",
                 88,
+                break_on_hyphens=False,
             ),
         ]
     )
@@ -361,7 +377,7 @@ def measured(name: str, path: Path, training: str) -> tuple[dict[str, Any], str]
 
 
 def parts(plan: Plan, text: str) -> tuple[Any, Any]:
-    """Cuts a corpus as the recipe does: what is trained on, and what is held out."""
+    """Cuts a corpus as the recipe does, into training part and held-out part."""
     import textgen
 
     if not plan.lines:
@@ -371,8 +387,8 @@ def parts(plan: Plan, text: str) -> tuple[Any, Any]:
 
 
 def both(nats: float) -> str:
-    """Says a loss in nats and in bits."""
-    return f"{nats:.4f} nats, {nats / math.log(2):.4f} bits a character"
+    """Returns a loss in nats and in bits, as text."""
+    return f"{nats:.4f} nats, {nats / math.log(2):.4f} bits per character"
 
 
 def couplets(lines: list[str]) -> float:
@@ -380,13 +396,13 @@ def couplets(lines: list[str]) -> float:
     return 100 * sum(map(bool, map(COUPLET.fullmatch, lines))) / len(lines)
 
 
-def row(what: str, texts: list[str], seen: str) -> str:
-    """A row of the table of runs."""
-    return f"| {what} | " + " | ".join(recited(texts, seen, n) for n in RUNS) + " |"
+def row(label: str, texts: list[str], seen: str) -> str:
+    """Returns a row of the table of shares."""
+    return f"| {label} | " + " | ".join(recited(texts, seen, n) for n in RUNS) + " |"
 
 
 def recited(texts: list[str], seen: str, length: int) -> str:
-    """Says what share of the runs of `length` characters stand in `seen`."""
+    """Returns the share of runs of `length` characters that are also in `seen`."""
     known = {seen[at : at + length] for at in range(len(seen) - length + 1)}
     runs = [
         text[at : at + length] for text in texts for at in range(len(text) - length + 1)
@@ -397,15 +413,15 @@ def recited(texts: list[str], seen: str, length: int) -> str:
 
 
 def baselines(train_text: str, held_out: str, size: int) -> tuple[float, float]:
-    """Returns the loss of counting single characters, and of counting pairs.
+    """Returns the loss of a unigram model and of a bigram model of characters.
 
     Args:
-        train_text: str. What is counted.
-        held_out: str. What is predicted.
-        size: int. Symbols of the vocabulary.
+        train_text: str. The text whose characters and pairs are counted.
+        held_out: str. The text that is predicted.
+        size: int. Number of symbols of the vocabulary.
 
     Returns:
-        Two floats, nats a character. The first is the add-one estimate; the second
+        Two floats, in nats per character. The first is the add-one estimate; the second
         interpolates pairs with it as Witten and Bell do (IEEE Transactions on
         Information Theory 37(4), 1991; Chen and Goodman, 1999, section 2.4).
     """

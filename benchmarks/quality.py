@@ -1,12 +1,12 @@
-"""Trains on the plays for 130 seconds of the whole process; `train.py` runs it.
+"""Trains on tinyshakespeare for 130 seconds of the process, for `train.py`.
 
     python benchmarks/quality.py [--started SECONDS] [--seconds 130]
 
-tinyshakespeare, the first 90 %. The clock runs from `--started`, as `time.time()` gives
-it, or from the start of this script, through imports and compilation to the last step.
-Learning rate and end go by the clock, so that a slower machine takes fewer steps. The
-validation loss, measured after that, is of the last 10 %, the state carried through the
-text, every character counted. The last line is JSON.
+Trains on the first 90 % of the text. The time starts at `--started`, or at the start
+of this script, and includes imports and compilation. Learning rate and end depend on
+the time, so a slower machine does fewer steps. The validation loss is measured
+afterwards, on every character of the last 10 %, with the state carried through the
+text. The last line of the output is JSON.
 """
 
 import time
@@ -27,13 +27,13 @@ import textgen
 UNITS = 512
 EMBEDDING = 64
 BATCH_SIZE = 32
-SEQUENCE_LENGTH = 32  # short, since steps are dearer here than characters
+SEQUENCE_LENGTH = 32  # short: updates matter more than characters here
 LEARNING_RATE = 4e-3
-WARMUP = 0.03  # of the time
+WARMUP = 0.03  # share of the time
 
 
 class ByTheClock(keras.callbacks.Callback):
-    """Warms the learning rate up, lets it fall along a cosine, and ends in time."""
+    """Learning-rate schedule by time, warm-up and cosine decay; ends the training."""
 
     def __init__(self, started: float, seconds: float) -> None:
         super().__init__()
@@ -48,17 +48,22 @@ class ByTheClock(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = rate
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Ends the training when the time is up."""
+        """Ends the training if another step would take too long."""
         self.steps += 1
-        # The step in hand must end in time as well.
+        # The next step must end in time, too.
         each = (time.time() - self.started) / (self.steps + 1)
         if time.time() - self.started + each > self.seconds:
             self.model.stop_training = True
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--started", type=float, default=STARTED)
-parser.add_argument("--seconds", type=float, default=130.0)
+parser.add_argument(
+    "--started",
+    type=float,
+    default=STARTED,
+    help="start of the time, as time.time() returns it (default: now)",
+)
+parser.add_argument("--seconds", type=float, default=130.0, help="time for training")
 arguments = parser.parse_args()
 
 keras.utils.set_random_seed(0)

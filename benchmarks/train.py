@@ -1,11 +1,15 @@
-"""How fast textgen trains: its layers, the course's set-up, and a model in 130 seconds.
+"""Measures the speed of training: layers, the setup of the courses, 130 seconds.
 
     python benchmarks/train.py [throughput] [course] [quality]
 
-Without an argument, all three: about ten minutes on two cores. `throughput` needs the
-extra `bench` for PyTorch, `course` and `quality` the corpus tinyshakespeare. What is
-compared takes turns, and medians are compared, since other work on the machine would
-favour whichever ran last. Writes benchmark-train.json.
+- `throughput`: training steps, compared with Keras layers, with PyTorch (extra
+  `bench`), and with the matrix products alone.
+- `course`: time and memory of the windows of the courses, on tinyshakespeare.
+- `quality`: the validation loss on tinyshakespeare after 130 seconds.
+
+Without an argument, all three run, in about ten minutes on two cores. The alternatives
+take turns and their medians are compared, because other work on the machine would
+favour one of them. Writes benchmark-train.json.
 """
 
 import argparse
@@ -34,14 +38,14 @@ from textgen.backend import available_cores
 SYMBOLS = 65
 EMBEDDING = 64
 SHAPES = [((128, 128), 50, 50), ((256,), 64, 64), ((512,), 64, 64)]  # units, N, T
-ROUNDS, SECONDS = 7, 1.0  # turns, and how long each lasts
+ROUNDS, SECONDS = 7, 1.0  # number of turns, and the duration of each
 
 
 def turns(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Seconds a call of each way: medians over turns."""
+    """Returns the seconds per call of each way: medians over the turns."""
     calls = {}
     for way, call in ways.items():
-        for _ in range(3):  # traces, compiles
+        for _ in range(3):  # includes tracing and compilation
             call()
         start = time.perf_counter()
         call()
@@ -57,7 +61,7 @@ def turns(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def throughput() -> dict:
-    """Characters a second, forward, backward and Adam, in float32."""
+    """Returns characters per second: forward, backward and Adam, in float32."""
     results = {}
     for units, rows, steps in SHAPES:
         rng = np.random.default_rng(0)
@@ -72,7 +76,7 @@ def throughput() -> dict:
         seconds = turns(ways)
         rates = {way: rows * steps / each for way, each in seconds.items()}
         name = f"{len(units)} x LSTM {units[0]}, batch {rows} x {steps}"
-        print(f"\n{name}: characters a second, floating-point operations a second")
+        print(f"\n{name}: characters per second, floating-point speed")
         size = sum(np.prod(shape) for shape in kernels(units))
         for way, rate in rates.items():
             print(
@@ -88,14 +92,14 @@ def throughput() -> dict:
 
 
 def kernels(units: tuple) -> list[tuple[int, int]]:
-    """Shapes of the matrices that each character is multiplied with."""
+    """Returns the shapes of the matrices that each character is multiplied with."""
     sizes = [EMBEDDING, *units]
     recurrent = [(a + b, 4 * b) for a, b in itertools.pairwise(sizes)]
     return [*recurrent, (units[-1], SYMBOLS)]
 
 
 def step_of_textgen(units: tuple, x: np.ndarray, y: np.ndarray) -> Callable:
-    """One training step of a `LanguageModel`."""
+    """Returns a training step of a `LanguageModel`."""
     model = textgen.LanguageModel(
         textgen.Vocabulary(map(chr, range(SYMBOLS))),
         units=units,
@@ -108,7 +112,7 @@ def step_of_textgen(units: tuple, x: np.ndarray, y: np.ndarray) -> Callable:
 
 
 def step_of_keras(units: tuple, x: np.ndarray, y: np.ndarray) -> Callable:
-    """One training step of the same model of Keras's own layers."""
+    """Returns a training step of the same model with Keras layers."""
     model = keras.Sequential([keras.Input((None,), dtype="int32")])
     model.add(keras.layers.Embedding(SYMBOLS, EMBEDDING))
     for size in units:
@@ -121,7 +125,7 @@ def step_of_keras(units: tuple, x: np.ndarray, y: np.ndarray) -> Callable:
 
 
 def step_of_torch(units: tuple, x: np.ndarray, y: np.ndarray) -> Callable:
-    """One training step of the same model of PyTorch."""
+    """Returns a training step of the same model in PyTorch."""
     import torch
 
     embedding = torch.nn.Embedding(SYMBOLS, EMBEDDING)
@@ -143,7 +147,7 @@ def step_of_torch(units: tuple, x: np.ndarray, y: np.ndarray) -> Callable:
 
 
 def products(units: tuple, rows: int, steps: int) -> Callable:
-    """The matrix products of a training step, and nothing else: the ceiling."""
+    """Returns only the matrix products of a training step: the upper limit."""
     step_products, whole_products = [], []
     for inputs, width in kernels(units)[:-1]:
         size = width // 4
@@ -155,7 +159,7 @@ def products(units: tuple, rows: int, steps: int) -> Callable:
 
     @tf.function
     def multiply(each: list, whole: list) -> tf.Tensor:
-        # The sums keep what would otherwise not be computed.
+        # Without these sums, the products would be optimised away.
         total = tf.constant(0.0)
         for a, b in whole:
             total += tf.matmul(a, b)[0, 0]
@@ -172,7 +176,7 @@ def products(units: tuple, rows: int, steps: int) -> Callable:
 
 
 def products_over_all_steps(rows: int, inputs: int, outputs: int) -> list:
-    """Shapes of a product, and of those of its two gradients."""
+    """Returns the shapes of a product and of the products of its two gradients."""
     return [
         ((rows, inputs), (inputs, outputs)),
         ((rows, outputs), (outputs, inputs)),
@@ -181,14 +185,14 @@ def products_over_all_steps(rows: int, inputs: int, outputs: int) -> list:
 
 
 def course() -> dict:
-    """Windows of 40, stride 3, one-hot, 2 x 128, batch 128: time and memory."""
+    """Returns time and memory of windows of 40, stride 3, one-hot, 2 x 128."""
     script = Path(__file__).with_name("course.py")
     seconds: dict[str, list[float]] = {"textgen": [], "plain": []}
     for _ in range(3):
         for way, times in seconds.items():
             times.append(child(script, way, "--batches", "250")["seconds"])
     medians = {way: statistics.median(times) for way, times in seconds.items()}
-    print("\nThe course's set-up: seconds for 250 batches, peak memory in MB")
+    print("\nSetup of the courses: seconds for 250 batches, peak memory in MB")
     memory = {}
     for way in seconds:
         few, all_ = (
@@ -198,27 +202,27 @@ def course() -> dict:
         memory[way] = all_ - few
         print(
             f"  {way:8} {medians[way]:6.1f} s   {few:,.0f} with 1,280 windows, "
-            f"{all_:,.0f} with all: {memory[way]:,.0f} more"
+            f"{all_:,.0f} with all windows: {memory[way]:,.0f} more"
         )
     faster = medians["plain"] / medians["textgen"]
     smaller = memory["textgen"] / memory["plain"]
-    print(f"  epochs a minute, textgen / plain: {faster:.2f}; memory: {smaller:.3f}")
+    print(f"  textgen / plain: speed {faster:.2f}, additional memory {smaller:.3f}")
     return {"seconds": medians, "more_memory_mb": memory}
 
 
 def quality() -> dict:
-    """Validation loss on tinyshakespeare after 130 seconds of a whole process."""
+    """Returns the validation loss on tinyshakespeare after 130 s of the process."""
     script = Path(__file__).with_name("quality.py")
     result = child(script, "--started", repr(time.time()))
     print(
         f"\ntinyshakespeare, {result['seconds']:.0f} s: "
-        f"{result['validation_loss']:.4f} nats a character"
+        f"{result['validation_loss']:.4f} nats per character"
     )
     return result
 
 
 def child(script: Path, *arguments: str) -> dict:
-    """Runs a script in a process of its own; returns the JSON of its last line."""
+    """Runs a script in a separate process; returns the JSON of its last line."""
     command = [sys.executable, str(script), *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -228,11 +232,13 @@ PARTS = {"throughput": throughput, "course": course, "quality": quality}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)"
+    )
     chosen = parser.parse_args().parts or list(PARTS)
     for part in chosen:
         if part not in PARTS:
-            parser.error(f"{part!r} is none of {', '.join(PARTS)}")
+            parser.error(f"{part!r} must be one of {', '.join(PARTS)}")
     machine = (
         f"{platform.machine()}, {available_cores()} cores, Keras {keras.__version__}"
     )

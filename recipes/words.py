@@ -1,148 +1,90 @@
-"""Writes with words in place of characters: a word-level LSTM, on plays or any text.
+"""Generates text word by word: a word-level LSTM, trained on plays or on any text.
 
     python recipes/words.py
     python recipes/words.py novel.txt --prompt "It was a "
 
-Words, spaces, newlines and punctuation marks are the symbols, so a text comes out as
-it went in; what is rarer than the 4,999 most frequent of them is �. An epoch of the
-plays takes a minute on two cores, and there are 8. The validation perplexity, of words
-and marks alike, is 23.2 after the first and 17.1 at the end, when it writes lines such
-as these (temperature 0.8):
+The tokens are words, spaces, newlines and punctuation marks; � replaces all but the
+4,999 most frequent of them. 8 epochs of about one minute on two cores, for the plays.
+The validation perplexity of a token is 23.2 after the first epoch and 17.1 at the end.
 
-    First Gentleman:
-    What will he more happiness shall be hear you from the
-    answer to the enemy.
-
-Trains on the first 90 % of the text, validates on the last 10 %, and keeps the weights
-of the epoch that does best on it. Leaves words.keras, the curve words.csv, and the
-folder words.checkpoints, from which --resume goes on.
+The last 10 % of the text are for validation. The recipe writes words.keras, the curve
+words.csv, and words.checkpoints, from which --resume continues.
 """
 
 import argparse
-import shlex
 import sys
-from pathlib import Path
 
 import keras
 
 import textgen
 
-CORPUS = "tinyshakespeare"
-VOCABULARY_SIZE = 5_000
 UNKNOWN = "\ufffd"
-UNITS = (256,)
-DROPOUT = 0.5
-WEIGHT_DROPOUT = 0.3
-SEQUENCE_LENGTH = 32
-BATCH_SIZE = 32
-LEARNING_RATE = 3e-3
-WARMUP_STEPS = 200
-CLIP_NORM = 1.0
-WEIGHT_DECAY = 1e-2
-EPOCHS = 8
-VALIDATION = 0.1
-SEED = 0
-PROMPT = "ROMEO:\n"
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("corpus", nargs="?", default=CORPUS, help="text file or known name")
-parser.add_argument("--encoding", default="utf-8", help="of the text file")
-parser.add_argument("--prompt", default=PROMPT, help="what samples begin with")
-parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the whole training")
-parser.add_argument("--resume", action="store_true", help="go on where it stopped")
-parser.add_argument("--output", default="words.keras")
-parser.add_argument("--log", default="words.csv")
+parser.add_argument("corpus", nargs="?", default="tinyshakespeare", help="text file")
+parser.add_argument("--encoding", default="utf-8", help="encoding of the text file")
+parser.add_argument("--prompt", default="ROMEO:\n", help="beginning of the samples")
+parser.add_argument("--epochs", type=int, default=8, help="epochs in total")
+parser.add_argument("--resume", action="store_true", help="continue the training")
+parser.add_argument("--name", default="words", help="name of the written files")
 arguments = parser.parse_args()
-if Path(arguments.output).suffix != ".keras":
-    parser.error(f"--output {arguments.output} must end in .keras")
+name = arguments.name
 try:
-    checkpoints = textgen.Checkpoints(
-        Path(arguments.output).with_suffix(".checkpoints"), arguments.resume
-    )
+    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", arguments.resume)
+    text = textgen.load_corpus(arguments.corpus, encoding=arguments.encoding)
 except (OSError, ValueError) as error:
     parser.error(str(error))
 
-keras.utils.set_random_seed(SEED)
-text = textgen.load_corpus(arguments.corpus, encoding=arguments.encoding)
-vocabulary = textgen.Vocabulary.from_text(
-    text, level="word", max_size=VOCABULARY_SIZE, unknown=UNKNOWN
-)
-# Ids are split and not the text, which could be cut within a word.
-ids = vocabulary.encode(text)
-train_ids, validation_ids = textgen.split(ids, VALIDATION)
-stands_in = (ids == vocabulary.ids[UNKNOWN]).mean()
-print(
-    f"{len(ids):,} words and marks, {len(vocabulary):,} symbols, {stands_in:.1%} �; "
-    f"{len(text) / len(ids):.2f} characters each"
-)
-train = textgen.SequenceDataset(
-    train_ids, SEQUENCE_LENGTH, BATCH_SIZE, sampling="consecutive", seed=SEED
-)
-# In fewer rows, since the state of each begins at zero.
+keras.utils.set_random_seed(0)
+vocabulary = textgen.Vocabulary.from_text(text, "word", max_size=5000, unknown=UNKNOWN)
+ids = vocabulary.encode(text)  # split these: a cut in the text could be inside a word
+train_ids, validation_ids = textgen.split(ids, 0.1)
+unknown = (ids == vocabulary.ids[UNKNOWN]).mean()
+print(f"{len(ids):,} tokens, {len(vocabulary):,} different, {unknown:.1%} unknown")
+train = textgen.SequenceDataset(train_ids, 32, batch_size=32, sampling="consecutive")
 validation = textgen.SequenceDataset(
     validation_ids, 128, batch_size=8, sampling="consecutive", random_offset=False
 )
 
-steps = arguments.epochs * len(train)
-warmup_steps = min(WARMUP_STEPS, steps // 10)
-schedule = keras.optimizers.schedules.CosineDecay(
-    0.0,
-    steps - warmup_steps,
-    warmup_target=LEARNING_RATE,
-    warmup_steps=warmup_steps,
-)
-
+schedule = textgen.warmup_cosine(3e-3, arguments.epochs * len(train))
 if arguments.resume:
     model = textgen.load(checkpoints.last)
     if model.vocabulary != vocabulary:
-        parser.error(f"{checkpoints.last} learned another text than {arguments.corpus}")
-    model.optimizer.learning_rate = schedule  # for as many epochs as are asked for now
+        parser.error(f"{checkpoints.last} was trained on another text")
+    model.optimizer.learning_rate = schedule
 else:
     model = textgen.LanguageModel(
         vocabulary,
-        cell="lstm",
-        units=UNITS,
-        embedding=UNITS[-1],
+        units=256,
+        embedding=256,
         tie_weights=True,
-        dropout=DROPOUT,
-        weight_dropout=WEIGHT_DROPOUT,
+        dropout=0.5,
+        weight_dropout=0.3,
         return_sequences=True,
         stateful=True,
-        batch_size=BATCH_SIZE,
+        batch_size=32,
     )
-    model.compile(
-        keras.optimizers.AdamW(
-            schedule, weight_decay=WEIGHT_DECAY, beta_2=0.99, global_clipnorm=CLIP_NORM
-        ),
-        metrics=[textgen.Perplexity()],
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=1e-2, beta_2=0.99, global_clipnorm=1.0
     )
-model.summary()
+    model.compile(optimizer, metrics=[textgen.Perplexity()])
+sample = textgen.SampleText(arguments.prompt, (0.5, 0.8, 1.0), max_new_tokens=80)
+curve = keras.callbacks.CSVLogger(f"{name}.csv", append=arguments.resume)
 model.fit(
     train,
     initial_epoch=checkpoints.epoch,
     epochs=arguments.epochs,
     validation_data=validation,
-    callbacks=[
-        textgen.SampleText(
-            arguments.prompt, temperatures=(0.5, 0.8, 1.0), max_new_tokens=80
-        ),
-        keras.callbacks.CSVLogger(arguments.log, append=arguments.resume),
-        checkpoints,
-    ],
+    callbacks=[sample, curve, checkpoints],
 )
 
-# What is kept is for writing: the best weights, no optimizer, no carried states.
 writer = textgen.load(checkpoints.best).stripped()
-writer.save(arguments.output)
 score = writer.score(vocabulary.decode(validation_ids))
-print(f"Validation: {score.nats:.4f} nats a symbol, perplexity {score.perplexity:.2f}")
+print(f"Validation: {score.nats:.4f} nats per token, perplexity {score.perplexity:.2f}")
+writer.notes = {"corpus": arguments.corpus, "held_out_nats": score.nats}
+writer.save(f"{name}.keras")
 
+print(writer.generate(arguments.prompt, 200, 0.8, forbidden=[UNKNOWN], seed=0))
 print(
-    writer.generate(
-        arguments.prompt, 200, temperature=0.8, forbidden=[UNKNOWN], seed=SEED
-    )
+    f"\nMore:\n  {sys.executable} -m textgen generate {name}.keras --forbid {UNKNOWN}"
 )
-print(f"\nThe model is {arguments.output}, its curve {arguments.log}. To write more:")
-more = ["generate", arguments.output, "--forbid", UNKNOWN]
-more += ["--prompt", arguments.prompt.replace("\n", "\\n")]
-print(f"  {sys.executable} -m textgen {shlex.join(more)}")

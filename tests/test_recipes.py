@@ -74,6 +74,8 @@ def test_recipe_trains_stops_and_resumes(
     assert f"textgen generate {recipe}.keras" in printed
     score = float(printed.partition(" nats")[0].split()[-1])
     assert least < score < 9
+    assert model.notes["held_out_nats"] == pytest.approx(score, abs=5e-5)
+    assert model.notes["corpus"] == corpus
     assert {path.name for path in tmp_path.iterdir()} == {
         corpus,
         f"{recipe}.keras",
@@ -98,5 +100,5 @@ def test_nothing_to_resume(recipe, tmp_path, run_recipe, capsys):
     with pytest.raises(SystemExit) as stop:
         run_recipe(recipe, "--resume")
     assert stop.value.code == 2
-    assert "last.keras to go on from" in capsys.readouterr().err
+    assert "last.keras does not exist" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it into an empty environment, and trains and generates
-# with it from an empty folder, where the repository is out of reach.
+# Builds the wheel, installs it into a new environment, and trains and generates with it
+# in an empty folder, where Python cannot import the repository.
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 mkdir "$work/wheel" "$work/empty"
-# A copy, since setuptools leaves its build folder in the source.
+# A copy, because setuptools leaves its build folder in the source tree.
 cd "$repository"
 git ls-files -z --cached --others --exclude-standard |
     tar --null --files-from - --create | tar --extract --directory "$work/wheel"
