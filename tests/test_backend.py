@@ -13,7 +13,7 @@ def test_cores_are_those_of_the_affinity_mask(cores, monkeypatch):
 
 
 @pytest.mark.parametrize(("machine", "expected"), [(8, 8), (None, 1)])
-def test_cores_where_there_is_no_affinity_mask(machine, expected, monkeypatch):
+def test_cores_without_an_affinity_mask(machine, expected, monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: machine)
     assert backend.available_cores() == expected

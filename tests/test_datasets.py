@@ -230,7 +230,7 @@ def test_short_texts(length, batch_size, sampling, random_offset):
             make(size)
             break
         except ValueError as error:
-            needed = int(re.search(r"it needs (\d+)", str(error)).group(1))
+            needed = int(re.search(r"needs at least (\d+)", str(error)).group(1))
         size += 1
     assert size == needed
     for longer in range(size, size + 2 * length * batch_size):
@@ -249,7 +249,7 @@ def test_shortest_text_of_one_batch():
         for random_offset, more in [(False, 0), (True, 5)]:
             arguments = (6, 2, sampling, random_offset)
             assert len(SequenceDataset(np.arange(symbols + more), *arguments)) == 1
-            with pytest.raises(ValueError, match=f"it needs {symbols + more}"):
+            with pytest.raises(ValueError, match=f"needs at least {symbols + more}"):
                 SequenceDataset(np.arange(symbols + more - 1), *arguments)
 
 
@@ -266,7 +266,7 @@ def test_consecutive_rows_continue(random_offset, epoch):
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_partial_batch_is_left_out(sampling):
-    # Seven sequences of five fit, and with strands of twelve, two batches.
+    # 38 tokens hold seven sequences of five; a strand of twelve holds two.
     dataset = SequenceDataset(np.arange(38), 5, 3, sampling, random_offset=False)
     assert [x.shape for x, _ in batches(dataset)] == [(3, 5), (3, 5)]
 
@@ -277,7 +277,7 @@ def encode_lines(text):
 
 
 def read_lines(batches, vocabulary):
-    """The lines of batches, once their layout is checked."""
+    """Checks the layout of batches and returns their lines."""
     end = vocabulary.ids["\n"]
     lines = []
     for x, y in batches:
@@ -370,7 +370,7 @@ def test_stateful_batches_have_no_padding():
         assert sorted(read_lines(read, built)) == sorted(lines)
         orders.append([x.tobytes() for x, _ in read])
     assert orders[0] != orders[1] != orders[2]
-    # Only as many batches are not full as there are lengths of line.
+    # At most one batch per length of line is not full.
     assert len(dataset) <= 100 / 4 + 5
 
 
@@ -428,7 +428,7 @@ def test_any_integers_to_int32_without_a_copy(kind, make, tmp_path):
     ],
 )
 def test_large_text_takes_no_memory(make, tmp_path):
-    # A sparse file: 300 MB of zeros that take no space.
+    # A sparse file: 300 MB of zeros that take no disk space.
     ids = np.memmap(tmp_path / "ids", np.int8, "w+", shape=(300_000_000,))
     tracemalloc.start()
     try:
@@ -465,7 +465,7 @@ def test_ids_of_another_kind(make, bad):
 @pytest.mark.parametrize("symbols", [0, 1, 39, 40])
 def test_text_shorter_than_a_window(symbols):
     ids = np.zeros(symbols, np.int8)
-    message = f"text of {symbols} symbols .*sequence_length=40 .*need 41"
+    message = f"text has {symbols} tokens.*sequence_length=40 .*need 41"
     with pytest.raises(ValueError, match=message):
         WindowDataset(ids, 40)
     with pytest.raises(ValueError, match=message):
@@ -474,7 +474,9 @@ def test_text_shorter_than_a_window(symbols):
 
 @pytest.mark.parametrize("ids", [[], [5], [5, 5, 5]])
 def test_text_without_a_line(ids):
-    with pytest.raises(ValueError, match=f"no line in these {len(ids)} ids"):
+    with pytest.raises(
+        ValueError, match=f"{len(ids)} ids have no line .*end_of_line=5"
+    ):
         LineDataset(np.array(ids, np.int8), 5)
 
 
@@ -521,7 +523,7 @@ def test_permute_many(size):
 
 
 @pytest.mark.parametrize("size", [2**31 + 11, 10**10, 2**40 - 1])
-def test_permute_samples_of_a_huge_range(size):
+def test_permute_samples_of_a_large_range(size):
     indices = np.random.default_rng(0).choice(10**9, 20_000, replace=False)
     indices = np.unique(np.concatenate([indices, size - 1 - indices]))
     result = batches_.permute(indices, size, (0, 5))
@@ -533,10 +535,10 @@ def test_permute_samples_of_a_huge_range(size):
 def test_permute_mixes():
     size = 10_000
     result = batches_.permute(np.arange(size), size, (0, 0))
-    # Three standard deviations of the correlation of two random orders.
+    # Three standard deviations of the correlation between two random orders.
     assert abs(np.corrcoef(np.arange(size), result)[0, 1]) < 3 / math.sqrt(size)
     assert abs(np.corrcoef(result[1:], result[:-1])[0, 1]) < 3 / math.sqrt(size)
-    # A random order has one fixed point and two neighbours kept on average.
+    # On average, a random order keeps one item in place and two pairs of neighbours.
     assert (result == np.arange(size)).sum() < 8
     assert (abs(np.diff(result)) == 1).sum() < 12
 
@@ -550,7 +552,7 @@ def test_each_iteration_is_the_next_epoch():
         assert dataset.epoch == epoch
 
 
-def test_iteration_that_nobody_reads_is_no_epoch():
+def test_iteration_that_is_not_read_is_no_epoch():
     dataset = make_window(0)
     iter(dataset)
     assert dataset.next_epoch == 0
@@ -584,7 +586,7 @@ def test_view_of_the_text_is_in_its_order(make):
     dataset = make(0)
     dataset.random_offset = True
     starts = [x[:, 0].tolist() for x, _ in batches_.View(dataset, None)]
-    if make in (make_window, make_random):  # of consecutive integers
+    if make in (make_window, make_random):  # the ids are consecutive integers
         step = 3 if make is make_window else 7
         flat = list(itertools.chain(*starts))
         assert flat == list(range(0, step * len(flat), step))
@@ -597,7 +599,7 @@ def test_view_of_the_text_is_in_its_order(make):
 
 
 @pytest.mark.parametrize("length", [1, 7, 18, 19, 45])
-def test_feed_goes_on_where_it_was(length):
+def test_feed_continues_at_its_first_batch(length):
     dataset = make_window(0)
     number = len(dataset)
     passes = [batches(make_window(0), epoch) for epoch in range(14)]
@@ -610,7 +612,7 @@ def test_feed_goes_on_where_it_was(length):
 
 
 class Recorder(keras.Model):
-    """Keeps the batches that Keras reads, and learns nothing."""
+    """Model that records the batches that Keras reads and does not train."""
 
     def __init__(self):
         super().__init__()
@@ -626,7 +628,7 @@ def test_keras_reads_each_epoch_in_its_order(make):
     model = Recorder()
     model.compile(run_eagerly=True)
     dataset = make(0)
-    model.fit(dataset, epochs=2, verbose=0)  # Keras would shuffle a PyDataset
+    model.fit(dataset, epochs=2, verbose=0)  # Keras shuffles a PyDataset
     model.fit(dataset, epochs=1, verbose=0)
     expected = [batch for epoch in range(3) for batch in batches(make(0), epoch)]
     assert same(model.seen, expected)
@@ -637,7 +639,7 @@ def test_plain_keras_ends_an_epoch_where_the_pass_ends():
     model.compile(run_eagerly=True)
     dataset = make_window(0)
     number = len(dataset)
-    # The third epoch of Keras finds the end of the pass, and ends with it.
+    # The third epoch of Keras reaches the end of the pass and ends there.
     with pytest.warns(UserWarning, match="ran out of data"):
         model.fit(dataset, epochs=4, steps_per_epoch=number // 2, verbose=0)
     expected = [batch for epoch in range(2) for batch in batches(make_window(0), epoch)]
@@ -650,7 +652,7 @@ def test_iteration_ends():
 
 
 @pytest.mark.parametrize("make", [make_window, make_random, make_lines])
-def test_keras_is_told_the_shapes(make):
+def test_tf_dataset_has_the_shapes(make):
     if keras.backend.backend() != "tensorflow":
         pytest.fail("This test is for TensorFlow.")
     dataset = make(0)
@@ -689,7 +691,7 @@ def test_cut_lines_are_counted(length, cut):
     assert dataset.num_cut == cut
 
 
-def test_datasets_can_be_read():
+def test_repr_of_datasets():
     ids = np.arange(100, dtype=np.int8)
     assert repr(WindowDataset(ids, 40, 3, 8)) == (
         "WindowDataset(100 ids: 3 batches of up to 8 examples of 40 steps)"

@@ -1,4 +1,4 @@
-"""A new release of Keras that moves one of its private names fails here, by name."""
+"""If a new release of Keras moves a private name, a test here fails and names it."""
 
 import keras
 import numpy as np
@@ -36,7 +36,7 @@ def test_sequential_model_without_an_input_has_no_graph():
     assert keras_internals.has_graph(network)
 
 
-def test_keras_takes_a_data_adapter_as_it_is():
+def test_keras_accepts_a_data_adapter():
     class Two(keras_internals.DataAdapter):
         def get_tf_dataset(self):
             import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Everything that asks which backend or which device computes.
+"""All code that depends on the backend or on the device.
 
 Names of dimensions: N examples in a batch, T steps, H units.
 """
@@ -16,9 +16,9 @@ from keras import ops
 
 
 def available_cores() -> int:
-    """The number of processor cores that this process may use.
+    """Returns the number of processor cores that this process may use.
 
-    A scheduler or `taskset` can allow fewer than the machine has.
+    A scheduler or `taskset` can allow fewer cores than the machine has.
     """
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
@@ -26,7 +26,7 @@ def available_cores() -> int:
 
 
 def accelerator() -> str | None:
-    """The name of the GPU or TPU that Keras computes on; `None` for a CPU."""
+    """Returns the name of the GPU or TPU that Keras uses; `None` for a CPU."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -49,7 +49,7 @@ def accelerator() -> str | None:
 
 
 def num_replicas() -> int:
-    """By how many Keras divides a loss, to add up those of the replicas."""
+    """Returns the number of replicas; Keras divides the loss of each one by it."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf
@@ -59,7 +59,7 @@ def num_replicas() -> int:
 
 @contextlib.contextmanager
 def floatx(dtype: str) -> Iterator[None]:
-    """Lets Keras make what it makes without a dtype of its own in this one."""
+    """Sets the default dtype of Keras inside a `with` block."""
     before = keras.config.floatx()
     try:
         keras.config.set_floatx(dtype)
@@ -72,7 +72,7 @@ def floatx(dtype: str) -> Iterator[None]:
 
 
 def is_eager() -> bool:
-    """Whether TensorFlow computes at once, with no graph to compile."""
+    """Whether TensorFlow runs eagerly, without a graph to compile."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -81,35 +81,35 @@ def is_eager() -> bool:
 
 
 def worth_compiling(steps: int | None, dtype: Any, kernel: Any) -> bool:
-    """Whether a loop is compiled; on other backends Keras compiles whole steps.
+    """Whether to compile a loop; with other backends Keras compiles complete steps.
 
     Args:
-        steps: int, or `None` where the number of steps is not known yet.
-        dtype: The dtype of the projected inputs.
-        kernel: The recurrent kernel.
+        steps: int, or `None` if the number of steps is not known yet.
+        dtype: dtype of the projected inputs.
+        kernel: Recurrent kernel.
     """
     if keras.backend.backend() != "tensorflow":
         return False
-    # XLA compiles for each number of steps anew, which is for nothing where they vary,
-    # and it computes half precision in single precision, for which the framework's own
-    # products have instructions.
+    # XLA compiles again for each number of steps, which is too slow if it varies. It
+    # also computes half precision in single precision, while the matrix products of
+    # TensorFlow use special instructions for half precision.
     return not is_eager() and steps is not None and dtype == kernel.dtype
 
 
 def run_uncompiled(function: Callable, *args: Any) -> Any:
-    """Calls a function; the counterpart of `run_compiled`."""
+    """Calls a function without compiling it; the counterpart of `run_compiled`."""
     return function(*args)
 
 
 def run_compiled(function: Callable, *args: Any) -> Any:
-    """Calls a function of TensorFlow tensors, compiled with XLA for their shapes."""
+    """Calls a function of TensorFlow tensors, compiled by XLA for their shapes."""
     signature = tuple((tuple(x.shape), x.dtype.name) for x in keras.tree.flatten(args))
     return _tensorflow_function(function, signature)(*args)
 
 
 @functools.lru_cache(maxsize=256)
 def _tensorflow_function(function: Callable, signature: tuple) -> Callable:
-    # One for each signature: a single one for all would warn that it is traced often.
+    # One function per signature: TensorFlow warns if one function is traced often.
     import tensorflow as tf
 
     return tf.function(function, jit_compile=True, autograph=False)
@@ -118,8 +118,8 @@ def _tensorflow_function(function: Callable, signature: tuple) -> Callable:
 def compiled(function: Callable, variables: Sequence) -> Callable:
     """Compiles a pure function of arrays that reads variables.
 
-    XLA does it with TensorFlow and JAX, where each new shape of the arguments compiles
-    anew; with PyTorch the function runs as it is.
+    TensorFlow and JAX compile it with XLA, once for each shape of the arguments. With
+    PyTorch, the function is not compiled.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -154,16 +154,16 @@ def compiled(function: Callable, variables: Sequence) -> Callable:
 def scan(
     step: Callable, states: list, xs: list, widths: list[int], reverse: bool = False
 ) -> tuple[list, list]:
-    """Takes step after step: `step(states, xs at t) -> (states, outputs at t)`.
+    """Runs `step(states, xs at t) -> (states, outputs at t)` over all steps t.
 
-    `keras.ops.scan` does the same, but on TensorFlow it wants outputs of the structure
-    and the shapes of the states.
+    `keras.ops.scan` does the same, but with TensorFlow its outputs must have the
+    structure and the shapes of the states.
 
     Args:
         step: Callable.
         states: list of tensors `(N, H)`.
         xs: list of tensors `(T, N, …)`.
-        widths: list of int. The last dimension of each output of `step`.
+        widths: list of int. Last dimension of each output of `step`.
         reverse: bool. Whether to go from the last step to the first.
 
     Returns:
@@ -192,29 +192,30 @@ def scan(
         lambda t, *_: t < steps, body, (0, states, writing)
     )
     outputs = [array.stack() for array in writing]
-    for array in outputs:  # The next layer's loop compiles if it knows the steps.
+    for array in outputs:  # the loop of the next layer needs the steps to compile
         array.set_shape((xs[0].shape[0], *array.shape[1:]))
     return states, outputs
 
 
-MIN_ROWS_PER_PART = (
-    16  # of a part of a batch, at least: with fewer, a product is no faster
-)
+MIN_ROWS_PER_PART = 16  # a product of fewer rows is not faster
 
-ROWS_PER_PART = 32  # with more, XLA uses several cores for a product, which is slower
+ROWS_PER_PART = 32  # with more rows, XLA uses several cores per product: slower
 
-MAX_PARTS = 16  # of a batch, at most: each is a copy of the loop in the graph
+MAX_PARTS = 16  # each part is a copy of the loop in the graph
 
 
 def split_batch(tensors: list, spare: bool) -> list[list]:
     """Cuts tensors along their first axis into parts, one or more for each core.
 
-    The compiled loop of a recurrence uses one core, and TensorFlow runs those of
-    several parts at the same time.
+    The compiled loop of a recurrence uses one core. TensorFlow runs the loops of
+    several parts in parallel.
 
     Args:
         tensors: list of tensors `(N, …)`.
         spare: bool. Whether there may be more parts than cores, some of them empty.
+
+    Returns:
+        A list of parts; each is a list of tensors, in the order of `tensors`.
     """
     if keras.backend.backend() != "tensorflow" or is_eager():
         return [tensors]
@@ -228,7 +229,8 @@ def split_batch(tensors: list, spare: bool) -> list[list]:
         count = max(1, min(max(most, cores), rows // MIN_ROWS_PER_PART, MAX_PARTS))
         sizes: Any = [rows // count + (part < rows % count) for part in range(count)]
     elif cores > 1:
-        # Known only when it runs; an empty part takes no time in a compiled loop.
+        # The rows are known at run time only. An empty part costs no time in a
+        # compiled loop.
         count = min(2 * cores, MAX_PARTS) if spare else cores
         rows = tf.shape(tensors[0])[0]
         most = tf.maximum(_number_of_parts(rows, cores), cores)
@@ -245,12 +247,12 @@ def split_batch(tensors: list, spare: bool) -> list[list]:
 
 
 def _number_of_parts(rows: Any, cores: int) -> Any:
-    """As many for each core as make parts of about 32 rows."""
+    """Returns a multiple of `cores` for which a part has about 32 rows."""
     return (rows + ROWS_PER_PART * cores // 2) // (ROWS_PER_PART * cores) * cores
 
 
 def assert_steps(windows: Any, sequence_length: int) -> None:
-    """Checks the steps of windows in a graph of TensorFlow that does not know them."""
+    """Checks the number of steps in a TensorFlow graph where it is unknown."""
     import tensorflow as tf
 
     tf.debugging.assert_equal(

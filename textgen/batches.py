@@ -1,7 +1,8 @@
-"""Batches of ids in an order that depends on a seed and an epoch, and on nothing else.
+"""Base classes of the datasets: batches of ids in a reproducible order.
 
-`Dataset` is the base class of the datasets. `View` and `Feed` are how `fit`, `evaluate`
-and `predict` read one.
+`Dataset` is the base class of the datasets in `textgen.datasets`. The order of its
+batches depends on a seed and an epoch only. `View` and `Feed` are used by `fit`,
+`evaluate` and `predict` to read a dataset.
 
 Names of dimensions: N examples in a batch, T steps.
 """
@@ -17,31 +18,31 @@ from textgen import keras_internals
 
 
 class Batches(keras.utils.PyDataset, keras_internals.DataAdapter):
-    """Base class: batches of ids that Keras reads in their order.
+    """Base class of batches of ids that Keras reads in the given order.
 
-    Keras shuffles the batches of a `PyDataset` in `fit` unless it is told not to, which
-    would tear apart what continues from batch to batch. It takes a `DataAdapter` as it
-    is, and a dataset is one for that reason.
+    By default, `fit` shuffles the batches of a `PyDataset`, which would separate
+    batches that continue each other. Keras reads a `DataAdapter` without shuffling, so
+    this class inherits from both.
 
-    Subclasses implement `__len__`, `__iter__`, which is one pass, and the properties.
+    Subclasses implement `__len__`, `__iter__` (one pass) and the properties.
     """
 
-    # A property without a setter in `DataAdapter`.
+    # `DataAdapter` defines this as a property without a setter.
     batch_size: int | None = None
 
     @property
     def steps(self) -> int | None:
-        """Steps of the inputs, `None` where batches differ in them."""
+        """Number of steps of the inputs; `None` if it differs between batches."""
         raise NotImplementedError
 
     @property
     def target_steps(self) -> tuple:
-        """The shape of the targets after the batch axis."""
+        """Shape of the targets without the batch axis."""
         return (self.steps,)
 
     @property
     def largest_batch(self) -> int:
-        """Examples in the largest batch, at most."""
+        """Maximum number of examples in a batch."""
         raise NotImplementedError
 
     def get_numpy_iterator(self) -> Iterator:
@@ -64,33 +65,33 @@ class Batches(keras.utils.PyDataset, keras_internals.DataAdapter):
             tf.TensorSpec((None, self.steps), tf.int32),
             tf.TensorSpec((None, *self.target_steps), tf.int32),
         )
-        # The generator begins when the first batch is asked for, so that a pass that
-        # nobody reads is none.
+        # The generator starts when the first batch is requested, so that a pass that
+        # is never read does not count as an epoch.
         return tf.data.Dataset.from_generator(
             lambda: iter(self), output_signature=spec
         ).prefetch(tf.data.AUTOTUNE)
 
 
 class Dataset(Batches):
-    """Base class: batches in an order that depends on `seed` and `epoch` only.
+    """Base class of datasets whose order depends on `seed` and `epoch` only.
 
-    An epoch is one pass over the batches: each iteration begins the next one, in `fit`
-    and in a loop of your own. Keras does not pass `class_weight` on to a dataset;
-    models of textgen apply it themselves.
+    An epoch is one pass over the batches. Each iteration starts the next epoch, both
+    in `fit` and in your own loop. Keras does not apply `class_weight` to a dataset of
+    this type; textgen's models apply it themselves.
 
-    Subclasses implement `__len__` and `batch`.
+    Subclasses implement `__len__`, `batch` and `steps`.
 
     Args:
-        ids: integer array of shape `(symbols,)`, as `Vocabulary.encode` returns it; a
-            memory map will do. It is not copied.
-        batch_size: int. Examples in a batch.
+        ids: integer array of shape `(tokens,)`, as `Vocabulary.encode` returns it, or
+            a memory map. It is not copied.
+        batch_size: int. Number of examples in a batch.
         seed: int. Seed of the order.
 
     Raises:
-        ValueError: An argument is out of its range, or the ids are too few.
+        ValueError: An argument is out of range, or there are too few ids.
     """
 
-    # Whether an example begins with a start step, the id -1, and the id that ends it.
+    # Whether each example begins with a start step (id -1), and the id that ends it.
     start_step = False
     end_of_line: Any = None  # int or None
 
@@ -102,7 +103,7 @@ class Dataset(Batches):
         self.batch_size: int = batch_size
         self.seed = seed
         self.epoch = 0
-        self._begun = False
+        self._started = False
 
     def __repr__(self) -> str:
         steps = "" if self.steps is None else f" of {self.steps} steps"
@@ -112,10 +113,10 @@ class Dataset(Batches):
         )
 
     def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a batch.
+        """Returns one batch.
 
         Args:
-            index: int. The number of the batch in its epoch.
+            index: int. Number of the batch in the epoch, counted from 0.
             epoch: int, or `None` for the order of the text.
 
         Returns:
@@ -125,42 +126,47 @@ class Dataset(Batches):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if not 0 <= index < len(self):
-            raise IndexError(f"Batch {index} is not one of {len(self)}.")
+            raise IndexError(
+                f"Batch {index} does not exist: the dataset has {len(self)} batches, "
+                "counted from 0."
+            )
         return self.batch(index, self.epoch)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        self.epoch, self._begun = self.next_epoch, True
+        self.epoch, self._started = self.next_epoch, True
         epoch = self.epoch
         for index in range(len(self)):
             yield self.batch(index, epoch)
 
     @property
     def largest_batch(self) -> int:
-        """Examples in the largest batch, at most."""
+        """Maximum number of examples in a batch."""
         return self.batch_size
 
     @property
     def carries_state(self) -> bool:
-        """Whether each batch continues the one before, as a stateful model needs."""
+        """Whether each batch continues the previous one, as stateful models need."""
         return False
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes `epoch` (counted from 0) the next one that is read.
+        """Sets the epoch (counted from 0) that the next pass reads.
 
-        Without this call, epochs count up from 0, through as many `fit`s as there
-        are. `LanguageModel.fit` calls it, so that a resumed training goes on with the
-        order that an uninterrupted one would have had.
+        Without this call, the epochs count up from 0, also over several calls of
+        `fit`. `LanguageModel.fit` calls it, so that a resumed training uses the same
+        order as an uninterrupted one.
         """
-        self.epoch, self._begun = epoch, False
+        self.epoch, self._started = epoch, False
 
     @property
     def next_epoch(self) -> int:
-        """The epoch that is read next."""
-        return self.epoch + 1 if self._begun else self.epoch
+        """The epoch that the next pass reads."""
+        return self.epoch + 1 if self._started else self.epoch
 
 
 class View(Batches):
-    """A dataset in one order, whatever its epoch.
+    """A dataset in the order of one fixed epoch.
+
+    Reading a view does not change the epoch of the dataset.
 
     Args:
         dataset: `Dataset`.
@@ -180,33 +186,34 @@ class View(Batches):
 
     @property
     def steps(self) -> int | None:
-        """Steps of the inputs, `None` where batches differ in them."""
+        """Number of steps of the inputs; `None` if it differs between batches."""
         return self.dataset.steps
 
     @property
     def target_steps(self) -> tuple:
-        """The shape of the targets after the batch axis."""
+        """Shape of the targets without the batch axis."""
         return self.dataset.target_steps
 
     @property
     def largest_batch(self) -> int:
-        """Examples in the largest batch, at most."""
+        """Maximum number of examples in a batch."""
         return self.dataset.largest_batch
 
 
 class Feed(View):
-    """A dataset cut into parts of so many batches, pass after pass.
+    """A dataset that is read in parts of `num_batches` batches, pass after pass.
 
-    What Keras calls an epoch then need not be a pass: an epoch of the dataset ends
-    where its pass ends.
+    `fit` needs it for `steps_per_epoch`: an epoch of Keras can end at any batch, and
+    the next one continues there. An epoch of the dataset still ends where its pass
+    ends.
 
     Args:
         dataset: `Dataset`.
-        num_batches: int. Batches of a part.
+        num_batches: int. Number of batches in a part.
 
     Attributes:
-        first: int. The number of the first batch of the next part, counted through all
-            passes from 0.
+        first: int. Number of the first batch of the next part, counted from 0 through
+            all passes.
     """
 
     def __init__(self, dataset: Dataset, num_batches: int) -> None:
@@ -226,14 +233,14 @@ class Feed(View):
 def permute(indices: np.ndarray, size: int, key: tuple[int, int]) -> np.ndarray:
     """Maps indices through a pseudo-random permutation of `range(size)`.
 
-    It is a generalised Feistel network with cycle walking (Black and Rogaway,
-    "Ciphers with Arbitrary Finite Domains", CT-RSA 2002), so that a shuffled index is
-    computed on the spot, and no permutation is ever held in memory.
+    The permutation is a generalised Feistel network with cycle walking (Black and
+    Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002). It computes each
+    shuffled index separately, so that the permutation is never stored in memory.
 
     Args:
         indices: integer array, each in `range(size)`.
-        size: int. Number of items permuted.
-        key: `(seed, epoch)`. What the permutation depends on.
+        size: int. Number of items in the permutation.
+        key: `(seed, epoch)`. The permutation depends on these two numbers.
 
     Returns:
         int64 array of the shape of `indices`.
@@ -246,7 +253,7 @@ def permute(indices: np.ndarray, size: int, key: tuple[int, int]) -> np.ndarray:
     while outside.any():
         left, right = np.divmod(result[outside], np.uint64(columns))
         for round_key in round_keys:
-            # Either half is moved by a hash of the other; sides change each round.
+            # Each round adds a hash of one half to the other half and swaps them.
             left = (left + _hash(right ^ round_key) % np.uint64(rows)) % np.uint64(rows)
             left, right = right, left
             rows, columns = columns, rows
@@ -263,18 +270,18 @@ def _hash(values: np.ndarray) -> np.ndarray:
 
 
 def as_ids(ids: np.ndarray) -> np.ndarray:
-    """Returns ids as an array, not copied; raises ValueError if they are none."""
+    """Returns ids as an array, not copied; raises ValueError for anything else."""
     ids = np.asanyarray(ids)
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise ValueError(
-            "ids must be one-dimensional and integer, as Vocabulary.encode returns "
-            f"them; got shape {ids.shape} and dtype {ids.dtype}."
+            "ids must be a one-dimensional integer array, as Vocabulary.encode returns "
+            f"it; got shape {ids.shape} and dtype {ids.dtype}."
         )
     return ids
 
 
 def check_integers(least: int, **values: int) -> None:
-    """Raises ValueError for a value that is no integer of at least `least`."""
+    """Raises ValueError if a value is not an integer of at least `least`."""
     for name, value in values.items():
         if not isinstance(value, int | np.integer) or value < least:
             raise ValueError(

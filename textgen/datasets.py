@@ -1,9 +1,15 @@
-"""Ids to batches: each dataset holds one array of ids and slices batches out of it.
+"""Datasets: cut the ids of a text into batches for training.
 
-All yield `(x, y)` of int32 and no sample weights. Their order is computed index by
-index, so that shuffling a billion windows takes no memory.
+- `WindowDataset`: windows; the target is the token after the window (many-to-one).
+- `SequenceDataset`: sequences; a target at each step, the next token (many-to-many).
+- `LineDataset`: one line per example (many-to-many).
+- `vectorize`: the windows as two one-hot arrays, without a dataset.
 
-Names of dimensions: N examples in a batch, T steps, V symbols of the vocabulary.
+All datasets yield `(x, y)`, both int32, without sample weights. A dataset holds one
+array of ids and slices each batch from it. The shuffled order is computed index by
+index, so that shuffling a billion windows takes no additional memory.
+
+Names of dimensions: N examples in a batch, T steps, V symbols in the vocabulary.
 """
 
 import math
@@ -11,30 +17,30 @@ import math
 import numpy as np
 
 from textgen.batches import Dataset, as_ids, check_integers, permute
-from textgen.text.vocabulary import NO_SYMBOL
+from textgen.text.tokenizer import NO_SYMBOL
 
 
 class WindowDataset(Dataset):
-    """Many-to-one: windows of the text, each with the symbol that follows it.
+    """Many-to-one: windows of the text, each with the next token as target.
 
-    Window i is `ids[i * sequence_stride : i * sequence_stride + sequence_length]`,
-    for every i that leaves a target. The last batch may be smaller than the others.
+    Window i is `ids[i * sequence_stride : i * sequence_stride + sequence_length]`.
+    All windows that have a target are used. The last batch may be smaller.
 
     Args:
-        ids: integer array of shape `(symbols,)`, as `Vocabulary.encode` returns it; a
-            memory map will do. It is not copied.
-        sequence_length: int. Symbols in a window. Defaults to `40`.
-        sequence_stride: int. Symbols from the start of a window to the start of the
-            next. Defaults to `3`.
-        batch_size: int. Windows in a batch. Defaults to `128`.
-        shuffle: bool. Whether each epoch has an order of its own. Defaults to `True`.
+        ids: integer array of shape `(tokens,)`, as `Vocabulary.encode` returns it, or
+            a memory map. It is not copied.
+        sequence_length: int. Number of tokens in a window. Defaults to `40`.
+        sequence_stride: int. Tokens between two window starts. Defaults to `3`.
+        batch_size: int. Number of windows in a batch. Defaults to `128`.
+        shuffle: bool. Whether to shuffle the windows, differently in each epoch.
+            Defaults to `True`.
         seed: int. Seed of the order. Defaults to `0`.
 
     Yields:
         `x`, int32 of shape `(N, sequence_length)`, and `y`, int32 of shape `(N,)`.
 
     Raises:
-        ValueError: The text is shorter than one window and its target.
+        ValueError: An argument is out of range, or the text is too short.
 
     Example:
 
@@ -67,16 +73,16 @@ class WindowDataset(Dataset):
 
     @property
     def steps(self) -> int:
-        """Steps of a window."""
+        """Number of steps of a window."""
         return self.sequence_length
 
     @property
     def target_steps(self) -> tuple:
-        """The shape of the targets after the batch axis: one for a window."""
+        """Shape of the targets without the batch axis: one target per window."""
         return ()
 
     def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a batch; `epoch` is `None` for the order of the text."""
+        """Returns one batch; `epoch=None` is the order of the text."""
         first = index * self.batch_size
         last = min(first + self.batch_size, self.num_examples)
         examples = np.arange(first, last)
@@ -91,31 +97,31 @@ class WindowDataset(Dataset):
 
 
 class SequenceDataset(Dataset):
-    """Many-to-many: sequences of the text, with the same moved on by one as targets.
+    """Many-to-many: sequences of the text; the targets are shifted by one token.
 
-    `sampling="random"` cuts the text into sequences that do not overlap, and shuffles
-    them. `sampling="consecutive"` cuts the text into `batch_size` equal strands and
-    moves along all of them at once, so that row n of a batch continues row n of the
-    batch before: what a stateful model needs. A last batch that is not full is left
-    out.
+    `sampling="random"` cuts the text into sequences that do not overlap and shuffles
+    them. `sampling="consecutive"` is for stateful models: it cuts the text into
+    `batch_size` strands of equal length, and each batch takes the next sequence of
+    every strand, so that row n of a batch continues row n of the previous batch. A
+    last batch that is not full is dropped.
 
     Args:
-        ids: integer array of shape `(symbols,)`, as `Vocabulary.encode` returns it; a
-            memory map will do. It is not copied.
-        sequence_length: int. Steps of a sequence. Defaults to `64`.
-        batch_size: int. Sequences in a batch. Defaults to `32`.
+        ids: integer array of shape `(tokens,)`, as `Vocabulary.encode` returns it, or
+            a memory map. It is not copied.
+        sequence_length: int. Number of steps of a sequence. Defaults to `64`.
+        batch_size: int. Number of sequences in a batch. Defaults to `32`.
         sampling: `"random"` or `"consecutive"`. Defaults to `"random"`.
-        random_offset: bool. Whether each epoch starts at an offset of its own, drawn
-            from the first `sequence_length` symbols, or always at 0. Defaults to
-            `True`.
-        seed: int. Seed of the order and the offsets. Defaults to `0`.
+        random_offset: bool. Whether each epoch starts at a random offset below
+            `sequence_length`, so that the text is cut at other places. `False` starts
+            at 0. Defaults to `True`.
+        seed: int. Seed of the order and of the offsets. Defaults to `0`.
 
     Yields:
-        `x` and `y`, both int32 of shape `(batch_size, sequence_length)`.
+        `x` and `y`, both int32 of shape `(batch_size, sequence_length)`. `y[n, t]` is
+        the token after `x[n, t]`.
 
     Raises:
-        ValueError: The text is too short for one batch; the message says how long it
-            must be.
+        ValueError: An argument is out of range, or the text is too short.
     """
 
     def __init__(
@@ -143,16 +149,16 @@ class SequenceDataset(Dataset):
             self._batches = self.num_examples // batch_size
             needed = batch_size * sequence_length + 1
         else:
-            self._strand = usable // batch_size  # symbols in a strand
+            self._strand = usable // batch_size  # length in tokens
             self._batches = max(self._strand - 1, 0) // sequence_length
             self.num_examples = self._batches * batch_size
             needed = batch_size * (sequence_length + 1)
         if not self._batches:
             raise ValueError(
-                f"A text of {len(self.ids)} symbols is too short for one batch of "
-                f"{batch_size} sequences of {sequence_length} steps: it needs "
-                f"{needed + len(self.ids) - usable}. Use a smaller batch_size or "
-                "sequence_length."
+                f"The text has {len(self.ids)} tokens. One batch of {batch_size} "
+                f"sequences of {sequence_length} steps needs at least "
+                f"{needed + len(self.ids) - usable}. Use a longer text, or a smaller "
+                "batch_size or sequence_length."
             )
 
     def __len__(self) -> int:
@@ -160,16 +166,16 @@ class SequenceDataset(Dataset):
 
     @property
     def carries_state(self) -> bool:
-        """Whether each batch continues the one before."""
+        """Whether each batch continues the previous one."""
         return self.sampling == "consecutive"
 
     @property
     def steps(self) -> int:
-        """Steps of a sequence."""
+        """Number of steps of a sequence."""
         return self.sequence_length
 
     def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a batch; `epoch` is `None` for the order of the text."""
+        """Returns one batch; `epoch=None` is the order of the text."""
         if self.sampling == "random":
             first = index * self.batch_size
             examples = np.arange(first, first + self.batch_size)
@@ -190,43 +196,50 @@ class SequenceDataset(Dataset):
 
 
 class LineDataset(Dataset):
-    """Many-to-many: one line (a name, a couplet, a poem) an example.
+    """Many-to-many: one line (a name, a couplet, a poem) per example.
 
-    The input is a start step (-1, the zero vector) and then the line; the target is
-    the line and then the end-of-line symbol. Shorter lines are padded with -1, which
-    is left out of the loss and the metrics. Empty lines are left out. The last batch
-    may be smaller than the others.
+    The input is a start step (-1, the zero vector) and then the line. The target is
+    the line and then the end-of-line token. Shorter lines are padded with -1, which
+    loss and metrics ignore. Empty lines are skipped. The last batch may be smaller.
 
     Args:
-        ids: integer array of shape `(symbols,)`, as `Vocabulary.encode` returns it; a
-            memory map will do. It is not copied. The last line may or may not end
-            with `end_of_line`.
-        end_of_line: int. The id that ends a line, such as
-            `vocabulary.ids["\\n"]`.
-        sequence_length: int or `None`. Steps of every batch: what goes beyond them of
-            a longer line is left out. `None` makes room for the longest line. Defaults
-            to `None`.
-        batch_size: int. Lines in a batch. Defaults to `32`.
-        shuffle: bool. Whether each epoch has an order of its own. With `False`, lines
-            come in the order of the text. Defaults to `True`.
-        stateful: bool. Whether only lines of equal length share a batch, without
-            padding, so that a carried state is the one at the end of the line. Batches
-            then differ in their steps. Without shuffling, a batch comes where its first
-            line stands in the text, so that with `batch_size=1` the order is that of
-            the text. Defaults to `False`.
+        ids: integer array of shape `(tokens,)`, as `Vocabulary.encode` returns it, or
+            a memory map. It is not copied. The last line may end without
+            `end_of_line`.
+        end_of_line: int. The id that ends a line, such as `vocabulary.ids["\\n"]`.
+        sequence_length: int or `None`. Number of steps of every batch. Longer lines
+            are cut. `None` fits the longest line. Defaults to `None`.
+        batch_size: int. Number of lines in a batch. Defaults to `32`.
+        shuffle: bool. Whether to shuffle the lines, differently in each epoch. `False`
+            keeps the order of the text. Defaults to `True`.
+        stateful: bool. Whether a batch holds only lines of equal length, without
+            padding, so that a carried state is the state at the end of the line. The
+            number of steps then differs between batches. With `shuffle=False`, batches
+            are sorted by the position of their first line, so that `batch_size=1`
+            keeps the order of the text. Defaults to `False`.
         seed: int. Seed of the order. Defaults to `0`.
 
     Attributes:
-        num_cut: int. Lines that are longer than `sequence_length` and were cut there.
+        num_cut: int. Number of lines that were cut at `sequence_length`.
 
     Yields:
-        `x` and `y`, both int32 of shape `(N, T)`, where T is `sequence_length`, or one
-        more than the length of the longest line; with `stateful=True`, of the longest
-        line of the batch. One shape for all keeps a compiled training step from being
-        compiled again.
+        `x` and `y`, both int32 of shape `(N, T)`. T is `sequence_length`, by default
+        the length of the longest line plus one; it is the same in all batches, so that
+        a training step is not compiled again for other lengths. With `stateful=True`,
+        T is at most the length of the lines of the batch plus one.
 
     Raises:
-        ValueError: There is no line, or `end_of_line` is not an id.
+        ValueError: An argument is out of range, or the text has no line.
+
+    Example:
+
+    ```python
+    vocabulary = textgen.Vocabulary("\\nabcde")  # ids: "\\n" 0, "a" 1, "b" 2, ...
+    ids = vocabulary.encode("ab\\ncde\\n")
+    x, y = textgen.LineDataset(ids, end_of_line=0, shuffle=False)[0]
+    # x: [[-1, 1, 2, -1], [-1, 3, 4, 5]]
+    # y: [[1, 2, 0, -1], [3, 4, 5, 0]]
+    ```
     """
 
     start_step = True
@@ -248,7 +261,8 @@ class LineDataset(Dataset):
         kept = ends > starts
         if not kept.any():
             raise ValueError(
-                f"There is no line in these {len(self.ids)} ids: every one is empty."
+                f"These {len(self.ids)} ids have no line that is not empty. Check the "
+                f"text and end_of_line={end_of_line}."
             )
         self._starts, self._ends = starts[kept], ends[kept]
         lengths = self._ends - self._starts
@@ -270,11 +284,11 @@ class LineDataset(Dataset):
 
     @property
     def steps(self) -> int | None:
-        """Steps of a line; `None` where they differ from batch to batch."""
+        """Number of steps of a line; `None` if it differs between batches."""
         return None if self.stateful else self.sequence_length
 
     def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a batch; `epoch` is `None` for the order of the text."""
+        """Returns one batch; `epoch=None` is the order of the text."""
         key = (self.seed, epoch) if self.shuffle and epoch is not None else None
         if self._batches is None:
             first = index * self.batch_size
@@ -290,7 +304,7 @@ class LineDataset(Dataset):
         steps = self.sequence_length
         if self.stateful:
             steps = min(steps, int((ends - starts).max()) + 1)
-        # One column more than needed: the start step.
+        # One more column than steps, since the targets are shifted by one.
         rows = np.full((len(lines), steps + 1), NO_SYMBOL, np.int32)
         for row, start, end in zip(rows, starts, ends, strict=True):
             line = self.ids[start : min(end, start + steps)]
@@ -298,23 +312,23 @@ class LineDataset(Dataset):
             if len(line) < steps:
                 row[len(line) + 1] = self.end_of_line
         x, y = rows[:, :-1], rows[:, 1:]
-        # The end is a target only.
+        # The end-of-line token is a target only.
         return np.where(x == self.end_of_line, NO_SYMBOL, x), y
 
     @property
     def carries_state(self) -> bool:
-        """Whether the state at the end of a line is one to go on from."""
+        """Whether a carried state is the state at the end of the lines."""
         return self.stateful
 
     @property
     def largest_batch(self) -> int:
-        """Examples in the largest batch."""
+        """Number of examples in the largest batch."""
         if self._batches is not None:
             return max(map(len, self._batches))
         return super().largest_batch
 
     def _batches_of_equal_length(self) -> list[np.ndarray]:
-        """The lines of each batch; the composition is the same in all epochs."""
+        """Returns the indices of the lines of each batch, the same in all epochs."""
         lengths = self._ends - self._starts
         by_length = np.argsort(lengths, kind="stable")
         changes = np.flatnonzero(np.diff(lengths[by_length])) + 1
@@ -332,26 +346,25 @@ def vectorize(
     sequence_length: int = 40,
     sequence_stride: int = 3,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Makes the whole one-hot arrays of the windows of a text, for `model.fit(x, y)`.
+    """Returns all windows of a text as one-hot arrays, for `model.fit(x, y)`.
 
-    The windows and targets are those of `WindowDataset`, in order. The arrays take
-    `sequence_length * vocabulary_size` bytes a window: for long texts, use
-    `WindowDataset`.
+    The windows and targets are those of `WindowDataset`, in the order of the text.
+    The arrays take `sequence_length * vocabulary_size` bytes per window: for long
+    texts, use `WindowDataset`.
 
     Args:
-        ids: integer array of shape `(symbols,)`.
-        vocabulary_size: int. Number of symbols, V.
-        sequence_length: int. Symbols in a window. Defaults to `40`.
-        sequence_stride: int. Symbols from the start of a window to the start of the
-            next. Defaults to `3`.
+        ids: integer array of shape `(tokens,)`.
+        vocabulary_size: int. Number of symbols in the vocabulary, V.
+        sequence_length: int. Number of tokens in a window. Defaults to `40`.
+        sequence_stride: int. Tokens between two window starts. Defaults to `3`.
 
     Returns:
         `x`, bool of shape `(windows, sequence_length, V)`, and `y`, bool of shape
         `(windows, V)`. An id of -1 becomes a row of zeros.
 
     Raises:
-        ValueError: The text is shorter than one window and its target, or an id is
-            not below `vocabulary_size`.
+        ValueError: An argument is out of range, the text is too short, or an id is
+            not less than `vocabulary_size`.
     """
     ids = as_ids(ids)
     windows = _count_windows(len(ids), sequence_length, sequence_stride)
@@ -359,12 +372,13 @@ def vectorize(
     highest = int(ids.max())
     if highest >= vocabulary_size:
         raise ValueError(
-            f"Id {highest} does not fit into vocabulary_size={vocabulary_size}."
+            f"Id {highest} is not less than vocabulary_size={vocabulary_size}. Use "
+            "len(vocabulary) of the vocabulary that encoded the text."
         )
     symbols = np.arange(vocabulary_size)
     x = np.empty((windows, sequence_length, vocabulary_size), bool)
-    # Step by step, since one comparison for all would need index arrays of eight
-    # times the size of the result.
+    # Step by step: one comparison for all steps would need index arrays eight times
+    # as large as the result.
     ends = windows * sequence_stride
     for step in range(sequence_length):
         at_step = ids[step : step + ends : sequence_stride][:windows]
@@ -377,8 +391,8 @@ def _count_windows(length: int, sequence_length: int, sequence_stride: int) -> i
     check_integers(1, sequence_length=sequence_length, sequence_stride=sequence_stride)
     if length <= sequence_length:
         raise ValueError(
-            f"A text of {length} symbols is shorter than one window: "
-            f"sequence_length={sequence_length} and the symbol after it need "
+            f"The text has {length} tokens. One window of "
+            f"sequence_length={sequence_length} and the token after it need "
             f"{sequence_length + 1}. Use a longer text or a smaller sequence_length."
         )
     return len(range(0, length - sequence_length, sequence_stride))

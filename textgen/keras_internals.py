@@ -1,32 +1,32 @@
-"""The private names of Keras that textgen uses, each with the reason.
+"""All private names of Keras that textgen uses, each with its reason.
 
-Keras has no public name for any of these. `tests/test_keras_internals.py` says which
-one is gone when a new release of Keras moves it.
+Keras has no public name for any of them. If a new release of Keras moves one,
+`tests/test_keras_internals.py` fails and names it.
 """
 
 from typing import Any
 
 import keras
 
-# Keras shuffles the batches of a `PyDataset` in `fit`, and takes a `DataAdapter` as it
-# is: the one way to give it batches in their order.
+# `fit` shuffles the batches of a `PyDataset`. A `DataAdapter` is the only way to give
+# batches to Keras that stay in their order.
 from keras.src.trainers.data_adapters import data_adapter_utils
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter as DataAdapter
 
 
 def torch_dataloader(batches: Any) -> Any:
-    """Returns the `DataLoader` of a `DataAdapter`, as PyTorch's trainer wants it."""
+    """Returns the `DataLoader` of a `DataAdapter` for the trainer of PyTorch."""
     return data_adapter_utils.get_torch_dataloader(batches)
 
 
 def mask_of(tensor: Any) -> Any:
-    """Returns the mask that Keras's layers attached to a tensor, or `None`."""
+    """Returns the mask that a Keras layer attached to a tensor, or `None`."""
     return getattr(tensor, "_keras_mask", None)
 
 
 # === The graph of a functional model ===
-# Keras's public graph, `get_config()`, names layers by strings that need not be unique
-# once models are nested, and leaves out operations that are no layers.
+# The public description of the graph, `get_config()`, is not enough: it names layers by
+# strings that may repeat in nested models, and omits operations that are not layers.
 
 
 def operations_of(network: Any) -> list:
@@ -35,12 +35,12 @@ def operations_of(network: Any) -> list:
 
 
 def has_graph(network: Any) -> bool:
-    """Whether a functional or a Sequential model knows its inputs and outputs."""
+    """Whether a functional or Sequential model has known inputs and outputs."""
     return bool(network.built and getattr(network, "_functional", True))
 
 
 def origin_of(tensor: Any) -> tuple[Any, Any]:
-    """Returns the operation that a symbolic tensor comes from, and the call's node."""
+    """Returns the operation that made a symbolic tensor, and the node of that call."""
     operation, index, _ = tensor._keras_history
     return operation, operation._inbound_nodes[index]
 
@@ -54,11 +54,12 @@ def calls_of(operation: Any) -> list:
 
 
 class RecurrentLoop(keras.layers.RNN):
-    """Mixin of a recurrent layer of Keras whose loop over the steps can be replaced.
+    """Mixin for recurrent Keras layers that replaces the loop over the steps.
 
-    Keras calls `inner_loop` once the initial states are there, and has no other place
-    where its cuDNN kernel and its loop over the steps part. Subclasses implement
-    `run_loop`, and call `keras_loop` for Keras's own.
+    Keras calls the private `inner_loop` after it has prepared the initial states. This
+    method chooses between the cuDNN kernel and the loop over the steps, and no public
+    method does so. Subclasses implement `run_loop`, and call `keras_loop` for the loop
+    of Keras.
     """
 
     def run_loop(
@@ -76,10 +77,10 @@ class RecurrentLoop(keras.layers.RNN):
     def keras_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
     ) -> tuple:
-        """Returns what Keras's own loop returns."""
+        """Runs the loop of Keras; returns the same as `run_loop`."""
         return super().inner_loop(sequences, initial_state, mask, training)
 
     def input_dropout(self, sequences: Any) -> Any:
         """Returns the factors of the input dropout, `(N, D)`, the same at each step."""
-        # Keras's cell draws them, so that equal seeds drop what Keras drops.
+        # The Keras cell draws them, so that equal seeds give the dropout of Keras.
         return self.cell.get_dropout_mask(sequences[:, 0, :])

@@ -14,38 +14,57 @@ from pathlib import Path
 import pytest
 
 from textgen.cli import completion
+from textgen.cli.completion_commands import COMMANDS
+from textgen.text.unknown import UnknownSymbolsError
 
 TIMEOUT = 30  # seconds, for what takes a tenth of one on an idle machine
 
 
 class Fake:
-    """Writes ` one two three.`, then its seed; knows no é."""
+    """Generates ` one two three.`, then its seed; knows neither é nor →."""
 
     def __init__(self):
         self.calls = []
+        self.rules = []
+
+    def check(self, text, unknown):
+        if unknown not in (None, "error", "skip", "?", "\n"):
+            raise ValueError(f"unknown={unknown!r} must be ...")
+        missing = {each: text.index(each) for each in "é→" if each in text}
+        if missing and unknown in (None, "error"):
+            raise UnknownSymbolsError(missing, 20)
 
     def stream(
-        self, prompt, max_new_tokens, temperature, *, max_lines, seed, echo, unknown
+        self,
+        prompt,
+        max_new_tokens,
+        temperature,
+        *,
+        stop,
+        max_lines,
+        top_k,
+        seed,
+        echo,
+        unknown,
     ):
         self.calls.append((prompt, max_new_tokens, temperature, max_lines, seed))
+        self.rules.append((stop, top_k, unknown))
         assert echo is False
         assert len(self.calls) < 100, "the end of the input is not seen"
-        if "é" in prompt and unknown is None:
-            raise ValueError("The symbol 'é' is\nunknown.")
+        self.check(prompt, unknown)
         if "huge" in prompt:
             raise MemoryError
         yield from (" one", "\ntwo", " three", f" {seed}.")
 
     def next_symbols(self, text, count, *, unknown):
-        if "é" in text and unknown is None:
-            raise ValueError("The symbol 'é' is unknown.")
+        self.check(text, unknown)
         assert len(text) < 100, "the end of the input is not seen"
         found = [("a", 0.5), (" ", 0.25), ("\n", 0.2), ("\t", 0.05)]
         return found[:count]
 
 
 class Slow(Fake):
-    """Goes on and on."""
+    """Generates without an end."""
 
     def stream(self, prompt, *_, **__):
         for number in itertools.count(1):
@@ -54,11 +73,11 @@ class Slow(Fake):
 
 
 class Stuck(Fake):
-    """Thinks for a minute before the first symbol."""
+    """Computes for a minute before the first symbol."""
 
     def stream(self, prompt, *_, **__):
         if "stuck" in prompt:
-            print("thinking", flush=True)
+            print("computing", flush=True)
             time.sleep(60)
         yield " done"
 
@@ -79,7 +98,7 @@ def pipe(*lines, model=None, **settings):
 
 
 def calls(*lines, **settings):
-    """What the model is asked for by lines that must hold no mistake."""
+    """Returns the calls of the model by lines that cause no error."""
     model = Fake()
     code, _, _ = pipe(*lines, model=model, **settings)
     assert code == 0
@@ -180,7 +199,7 @@ def test_unknown_goes_to_the_model():
         ({"seed": -1}, "seed -1 must"),
     ],
 )
-def test_bad_settings_are_told_at_once(settings, message):
+def test_bad_settings_are_reported_before_the_first_line(settings, message):
     with pytest.raises(ValueError, match=message):
         pipe("a", **settings)
 
@@ -200,7 +219,7 @@ def test_bad_settings_are_told_at_once(settings, message):
         ("/length", 1, 300, "length 300"),
         ("/seed 3", 4, 3, "seed 3"),
         ("/seed 0", 4, 0, "seed 0"),
-        ("/seed", 4, None, "no seed: another text every time"),
+        ("/seed", 4, None, "seed: random"),
     ],
 )
 def test_setting_commands(line, place, value, confirmation):
@@ -223,6 +242,61 @@ def test_setting_commands(line, place, value, confirmation):
 
 
 @pytest.mark.parametrize(
+    ("line", "rules", "confirmation"),
+    [
+        ("/stop END", (["END"], None, "?"), 'stop "END"'),
+        (r"/stop \n\n  end.", (["\n\n", "end."], None, "?"), r'stop "\n\n" "end."'),
+        ('/stop "THE END" "', (["THE END", '"'], None, "?"), 'stop "THE END" """'),
+        (r"/stop a\\nb", (["a\\nb"], None, "?"), r'stop "a\\nb"'),
+        ("/stop", (None, None, "?"), "stop: where the model ends its texts (default)"),
+        ("/top-k 5", (None, 5, "?"), "top-k 5"),
+        ("/top-k", (None, None, "?"), "top-k: off"),
+        ("/unknown skip", (None, None, "skip"), "unknown skip"),
+        ("/unknown error ", (None, None, "error"), "unknown error"),
+        (r"/unknown \n", (None, None, "\n"), r"unknown \n"),
+        ("/unknown", (None, None, "?"), "unknown ?"),
+    ],
+)
+def test_rules_of_sampling_and_stops(line, rules, confirmation):
+    model = Fake()
+    code, output, errors = pipe(line, "a", model=model, unknown="?")
+    assert (code, output) == (0, poem("a"))
+    assert model.rules == [rules]
+    assert errors == confirmation + "\n"
+
+
+def test_stop_and_top_k_are_switched_off_again():
+    model = Fake()
+    pipe("/stop END", "/top-k 5", "a", "/stop", "/top-k", "/again", model=model)
+    assert [rules[:2] for rules in model.rules] == [(["END"], 5), (None, None)]
+
+
+def test_stop_and_top_k_of_the_command_line_hold_until_they_are_changed():
+    model = Fake()
+    pipe("a", "/stop", "/top-k 2", "a", model=model, stop=["END"], top_k=5)
+    assert [rules[:2] for rules in model.rules] == [(["END"], 5), (None, 2)]
+
+
+def test_unknown_symbols_are_all_reported_and_can_be_replaced():
+    lines = ["/unknown", "thé→", "/unknown ?", "thé→"]
+    code, output, errors = pipe(*lines)
+    assert (code, output) == (2, poem("thé→"))
+    assert errors.splitlines() == [
+        "unknown: as the model was trained (default)",
+        "textgen complete: line 2: Not in the vocabulary of 20 symbols: 'é' at "
+        "position 2, '→' at position 3. Type /unknown skip to leave them out, or "
+        "/unknown and a symbol that replaces them.",
+        "unknown ?",
+    ]
+
+
+def test_the_default_length_grows_with_the_lines():
+    lines = ["a", "/lines 14", "a", "/length 20", "/lines 15", "a", "/lines", "a"]
+    assert [call[1] for call in calls(*lines)] == [400, 1400, 20, 20]
+    assert calls("a", max_lines=14)[0][1] == 1400
+
+
+@pytest.mark.parametrize(
     ("line", "words"),
     [
         ("/temperature warm", ["temperature warm", "/temperature 0.5"]),
@@ -230,22 +304,27 @@ def test_setting_commands(line, place, value, confirmation):
         ("/temperature 0,5", ["temperature 0,5", "/temperature 0.5"]),
         ("/temperature 1 nan", ["temperature nan", "/temperature 0.5"]),
         ("/temperature inf", ["temperature inf", "/temperature 0.5"]),
-        ("/lines -1", ["lines -1", "from 0 up"]),
-        ("/lines 1.5", ["lines 1.5", "from 0 up"]),
-        ("/length 0", ["length 0", "from 1 up"]),
-        ("/length long", ["length long", "from 1 up"]),
-        ("/seed -3", ["seed -3", "from 0 up"]),
-        ("/seed x y", ["seed x y", "from 0 up"]),
-        ("/choose 0", ["choose 0", "from 1 up"]),
+        ("/lines -1", ["lines -1", "at least 0"]),
+        ("/lines 1.5", ["lines 1.5", "at least 0"]),
+        ("/length 0", ["length 0", "at least 1"]),
+        ("/length long", ["length long", "at least 1"]),
+        ("/seed -3", ["seed -3", "at least 0"]),
+        ("/seed x y", ["seed x y", "at least 0"]),
+        ("/choose 0", ["choose 0", "at least 1"]),
         ("/choose Shall I", ["choose Shall", "/choose 5"]),
-        ("/choose 2 é", ["The symbol 'é' is unknown."]),
+        ("/choose 2 é", ["'é' at position 0"]),
+        ("/top-k 0", ["top-k 0", "at least 1", "/top-k 5"]),
+        ("/top-k many", ["top-k many", "at least 1", "/top-k 5"]),
+        ('/stop ""', ['stop ""', "/stop alone"]),
+        ("/unknown é", ["unknown é", "error, skip or a symbol", "/unknown skip"]),
+        ("/undo 2", ["/undo", "'2'"]),
         ("/verse", ["/verse", "/help", "//verse"]),
         ("/", ["/help", "//"]),
         ("/seed3", ["/seed3", "/help"]),
         ("/more 3", ["/more", "'3'"]),
         ("/again Shall I", ["/again", "'Shall I'"]),
-        ("/save", ["/save poem.txt"]),
-        ("é", ["The symbol 'é' is unknown."]),
+        ("/save", ["/save poem.txt", "/save poems/"]),
+        ("é", ["'é' at position 0", completion.UNKNOWN_REMEDY]),
         ("huge", ["MemoryError"]),
     ],
 )
@@ -268,12 +347,21 @@ def test_mistakes_are_one_line_and_lose_nothing(line, words):
     assert output.count("one") == 3
 
 
-@pytest.mark.parametrize("line", ["/again", "/more", "/save poem.txt"])
-def test_commands_that_need_a_text(line, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("line", "verb"),
+    [
+        ("/again", "repeat"),
+        ("/more", "continue"),
+        ("/undo", "undo"),
+        ("/save poem.txt", "save"),
+        ("/save poems/", "save"),
+    ],
+)
+def test_commands_that_need_a_text(line, verb, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, output, errors = pipe(line)
     assert (code, output) == (2, "")
-    assert "There is no " in errors and "type" in errors
+    assert f"nothing to {verb}" in errors and "type a beginning" in errors
     assert errors.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -329,6 +417,79 @@ def test_more_goes_on_where_the_text_ended():
     assert output.split("\n\n")[1] == "two three 3. one\ntwo three 4."
 
 
+def undo(*lines, model=None):
+    """Returns what `/undo`, `/more` and `/again` after these lines say and use."""
+    model = model or Fake()
+    code, _, errors = pipe(*lines, "/more", "/again", model=model)
+    assert code == 0
+    return errors, model.calls[-2][0], model.calls[-1][0]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_undo_removes_what_more_added(count):
+    told, continued, again = undo("a", *["/more"] * count, *["/undo"] * count)
+    assert told == "undone: /more; the text now ends with\n  two three None.\n" * count
+    assert (continued, again) == ("a one\ntwo three None.", "a")
+
+
+def test_undo_returns_to_the_text_before_a_beginning():
+    told, continued, again = undo("a", "b one", "/undo")
+    assert told == (
+        'undone: the beginning "b one"; the text now ends with\n  two three None.\n'
+    )
+    assert (continued, again) == ("a one\ntwo three None.", "a")
+
+
+def test_undo_of_again_and_of_choices():
+    model = Fake()
+    lines = ["/seed 1", "a", "/again", "/choose 2", "1", "2", "q", "/undo", "/undo"]
+    told, continued, _ = undo(*lines, model=model)
+    assert "undone: /choose; the text now ends with\n  two three 2.\n" in told
+    assert "undone: /again; the text now ends with\n  two three 1.\n" in told
+    assert continued == "a one\ntwo three 1."
+    # The seed is not undone, so that another text follows.
+    assert [call[4] for call in model.calls] == [1, 2, 3, 4]
+
+
+def test_undo_of_chosen_text_restores_the_beginning():
+    told, continued, again = undo("b", "/choose 2 x", "1", "1", "q", "/undo")
+    assert told.endswith("undone: /choose; the text now ends with\n  two three None.\n")
+    assert (continued, again) == ("b one\ntwo three None.", "b")
+
+
+def test_undo_back_to_the_start():
+    code, _, errors = pipe(r"a\nb", "/more", "/undo", "/undo", "/undo", "/more")
+    assert code == 2
+    assert errors.splitlines()[2:] == [
+        'undone: the beginning "a…"; there is no text now',
+        "textgen complete: line 5: nothing to undo: type a beginning",
+        "textgen complete: line 6: nothing to continue yet: type a beginning",
+    ]
+
+
+def test_a_beginning_that_fails_leaves_nothing_to_undo():
+    told, continued, _ = undo("a", "/more", "/choose 2 x", "q", "/undo")
+    assert "undone: /more;" in told
+    assert continued == "a one\ntwo three None."
+    assert pipe("é", "/undo")[2].count("nothing to undo") == 1
+
+
+def test_more_that_adds_nothing_is_reported_and_not_undone():
+    model = Fake()
+    model.stream = lambda prompt, *_, **__: iter(["b"] * (prompt == "a"))
+    output = Terminal()
+    completion.complete(model, Terminal("a\n/more\n/undo\n"), output, output)
+    assert "the model ended the text: nothing was added\n" in output.getvalue()
+    assert 'undone: the beginning "a"; there is no text now' in output.getvalue()
+
+
+def test_undo_keeps_a_limited_number_of_texts(monkeypatch):
+    monkeypatch.setattr(completion, "_MAX_UNDO", 2)
+    code, _, errors = pipe(*"abc", *["/undo"] * 3)
+    assert (code, errors.count("undone: ")) == (2, 2)
+    assert "line 6: nothing to undo" in errors
+
+
 def test_save(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, output, errors = pipe("sünde", "/save my poem.txt ", "/more")
@@ -344,12 +505,47 @@ def test_save_with_tilde(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("beginning", "name"),
+    [
+        ("Shall I compare thee to a", "shall-i-compare-thee"),
+        ("O, self-love's a…", "o-self-loves-a"),
+        (r"\n  Two\nlines.", "two-lines-one-two"),
+        ("春眠不覺曉\\n處處", "春眠不覺曉-處處-one-two"),
+        ("हिन्दी में", "हिन्दी-में-one-two"),
+        ("../../etc/passwd", "etc-passwd-one-two"),
+        ("x" * 50, "x" * 40),
+    ],
+)
+@pytest.mark.parametrize("folder", ["poems/", "poems"])
+def test_save_into_a_folder(beginning, name, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if folder == "poems":
+        Path("poems").mkdir()
+    code, _, errors = pipe(beginning, *[f"/save {folder}"] * 3)
+    files = [f"poems/{name}{suffix}.txt" for suffix in ("", "-2", "-3")]
+    assert code == 0
+    assert errors.splitlines() == [f"saved {file}" for file in files]
+    text = poem(beginning.replace(r"\n", "\n"))
+    assert [Path(file).read_text() for file in files] == [text] * 3
+    assert len(list(tmp_path.rglob("*.txt"))) == 3
+
+
+def test_save_a_text_without_words_into_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = Fake()
+    model.stream = lambda *_, **__: iter(["!"])
+    assert pipe("…", "/save .", model=model)[2] == "saved text.txt\n"
+    assert Path("text.txt").read_text() == "…!\n"
+
+
+@pytest.mark.parametrize(
     ("name", "word"),
     [
         ("old.txt", "exists"),
         ("no/such/poem.txt", "No such file"),
         ("~no-such-user/poem.txt", "another name"),
-        (".", "another name"),
+        ("no/such/", "No such file"),
+        ("old.txt/", "exists"),
         ("a\0b", "null"),
     ],
 )
@@ -366,17 +562,54 @@ def test_save_never_overwrites_nor_ends_the_program(name, word, tmp_path, monkey
     assert output == poem("a") + "\n" + poem("b")
 
 
+@pytest.mark.parametrize("columns", [30, 40, 80, 120])
+def test_help_and_greeting_are_wrapped_at_words(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    output = Terminal()
+    completion.complete(Fake(), Terminal("/help\n"), output, output)
+    lines = output.getvalue().replace(completion.QUESTION, "").splitlines()
+    assert max(map(len, lines)) <= columns
+    assert max(map(len, lines)) > columns - 15
+    words = output.getvalue().split()
+    for text in (completion.GREETING, *(each.help for each in COMMANDS.values())):
+        assert " ".join(text.split()) in " ".join(words)
+
+
+def test_errors_at_a_terminal_are_wrapped_at_words(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    output = Terminal()
+    completion.complete(Fake(), Terminal("/verse\né→\n"), output, output)
+    lines = output.getvalue().replace(completion.QUESTION, "").splitlines()
+    assert max(map(len, lines)) <= 40
+    assert completion.UNKNOWN_REMEDY in " ".join(lines)
+
+
 def test_help_lists_every_command():
     code, output, errors = pipe("/help")
     assert (code, output) == (0, "")
-    for name in completion.Session.COMMANDS:
+    for name in COMMANDS:
         assert re.search(rf"^{name}\b", errors, re.M)
     assert "//" in errors and r"\n" in errors
-    assert max(map(len, errors.splitlines())) <= 88
 
 
-def test_quit():
-    assert pipe("a", "/quit", "b")[:2] == (0, poem("a"))
+@pytest.mark.parametrize("line", ["/quit", "/exit"])
+def test_quit(line):
+    assert pipe("a", line, "b")[:2] == (0, poem("a"))
+
+
+@pytest.mark.parametrize("line", ["quit", "exit"])
+def test_quit_without_a_slash_at_a_terminal_only(line):
+    model = Fake()
+    assert completion.complete(model, Terminal(f"{line}\nb\n"), Terminal()) == 0
+    assert not model.calls
+    assert [call[0] for call in calls(line, "b")] == [line, "b"]
+
+
+@pytest.mark.parametrize("line", ["quit ", "Exit", "exit left", r"exit\n"])
+def test_other_beginnings_that_resemble_quit(line):
+    model = Fake()
+    completion.complete(model, Terminal(f"{line}\n"), Terminal())
+    assert len(model.calls) == 1
 
 
 # Choosing
@@ -436,7 +669,7 @@ def test_a_bad_choice_is_asked_for_again(answer):
     code, output, errors = pipe("/choose 2 x", answer, "2", "q")
     assert (code, output) == (2, "x \n")
     [message] = [line for line in errors.splitlines() if "textgen" in line]
-    assert message.startswith(f"textgen complete: line 2: {answer!r} is no number")
+    assert message.startswith(f"textgen complete: line 2: {answer!r} is not a number")
     assert "1 to 2" in message
 
 
@@ -543,17 +776,17 @@ def test_it_runs_in_another_thread():
     assert results == [(0, poem("a"), "")]
 
 
-# Terminals on one side only, colours
+# Terminals for input or output only, colours
 
 
 def test_a_terminal_to_type_in_with_poems_in_a_file(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     output, errors = io.StringIO(), Terminal()
     code = completion.complete(Fake(), Terminal("a\n/x\nb\n"), output, errors)
-    assert code == 0  # whoever types sees the mistake
+    assert code == 0  # the user sees the message
     assert output.getvalue() == poem("a") + "\n" + poem("b")
     assert errors.getvalue().count(completion.QUESTION) == 4
-    assert "no command /x" in errors.getvalue()
+    assert "no command /x" in " ".join(errors.getvalue().split())
 
 
 def test_a_pipe_whose_poems_are_shown_at_a_terminal(monkeypatch):
@@ -578,14 +811,15 @@ def test_colour(name, value, colour, monkeypatch):
     assert ("\x1b" in output.getvalue()) is colour
 
 
-# A process of its own
+# In a separate process
 
 
 def driver(model, before=""):
-    """The source of a program that completes with one of the models above."""
+    """Returns the source of a program that uses one of the models above."""
     fakes = "\n".join(map(inspect.getsource, (Fake, Slow, Stuck)))
     return (
         f"import itertools, signal, sys, time\nfrom textgen.cli import completion\n"
+        f"from textgen.text.unknown import UnknownSymbolsError\n"
         f"{fakes}\n{before}\n"
         f"sys.exit(completion.complete({model.__name__}()))"
     )
@@ -595,7 +829,7 @@ def environment(**variables):
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("NO_COLOR", "TERM", "INPUTRC", "PYTHONUNBUFFERED")
+        if name not in ("COLUMNS", "LINES", "NO_COLOR", "TERM", "PYTHONUNBUFFERED")
     }
     root = str(Path(completion.__file__).parents[2])
     return {
@@ -603,7 +837,6 @@ def environment(**variables):
         "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
         "PYTHONUTF8": "1",
         "TERM": "xterm",
-        "INPUTRC": os.devnull,
         **variables,
     }
 
@@ -617,12 +850,13 @@ def test_pipes_of_a_process():
         env=environment(),
     )
     assert done.returncode == 2
-    # A byte that is no UTF-8 becomes a symbol, which a model may not know.
+    # A byte that is not UTF-8 becomes a symbol, which a model may not know.
     expected = [poem("Ä ", 5), poem("Ä ", 5), poem("�", 5)]
     assert done.stdout.decode() == "\n".join(expected)
     assert done.stderr.decode().splitlines() == [
         "seed 5",
-        "textgen complete: line 3: The symbol 'é' is unknown.",
+        "textgen complete: line 3: Not in the vocabulary of 20 symbols: 'é' at "
+        f"position 0. {completion.UNKNOWN_REMEDY}",
         "seed 5",
     ]
 
@@ -648,7 +882,7 @@ def test_a_poem_appears_in_a_pipe_before_the_next_line_is_typed():
         watchdog.cancel()
 
 
-def test_neither_keras_nor_readline_is_loaded_for_a_pipe():
+def test_neither_keras_nor_prompt_toolkit_is_loaded_for_a_pipe():
     code = (
         "import io, sys\nfrom textgen.cli import completion\n"
         "completion.complete(None, io.StringIO(''))\n"
@@ -661,20 +895,20 @@ def test_neither_keras_nor_readline_is_loaded_for_a_pipe():
         env=environment(),
         check=True,
     ).stdout.decode()
-    assert not {"keras", "numpy", "readline"} & set(loaded.split())
+    assert not {"keras", "numpy", "prompt_toolkit"} & set(loaded.split())
 
 
 # A pseudo-terminal
 
 QUESTION = completion.QUESTION
 CTRL_C, CTRL_D, UP, ENTER = "\x03", "\x04", "\x1b[A", "\r"
+PASTE, END_OF_PASTE = "\x1b[200~", "\x1b[201~"
 
 
 class Typist:
     """Types into a program in a pseudo-terminal, and reads what it shows."""
 
-    # A terminal that a leader of a session opens becomes its controlling one, which
-    # is what turns Ctrl-C into a signal.
+    # Only the controlling terminal of a process turns Ctrl-C into a signal.
     LEAD = (
         "import fcntl, termios\n"
         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
@@ -686,7 +920,7 @@ class Typist:
         import termios
 
         self.terminal, inside = pty.openpty()
-        # Else Ctrl-C throws away what is typed and shown in that moment.
+        # Otherwise Ctrl-C discards what is typed and shown at that moment.
         attributes = termios.tcgetattr(inside)
         attributes[3] |= termios.NOFLSH
         termios.tcsetattr(inside, termios.TCSANOW, attributes)
@@ -714,12 +948,12 @@ class Typist:
         os.write(self.terminal, text.encode())
 
     def read(self, seconds):
-        """Reads what is there within some seconds; `False` at the end of it all."""
+        """Reads what comes within some seconds; returns `False` at the end."""
         if not select.select([self.terminal], [], [], seconds)[0]:
             return True
         try:
             shown = os.read(self.terminal, 65536)
-        except OSError:  # EIO, which Linux has for an end
+        except OSError:  # EIO: the end, on Linux
             shown = b""
         self.unread += shown.decode(errors="replace").replace("\r\n", "\n")
         return bool(shown)
@@ -735,57 +969,86 @@ class Typist:
         before, _, self.unread = self.unread.partition(text)
         return before
 
-    def interrupt_until(self, text):
-        """Types Ctrl-C, and now and then once more, until a text is shown.
+    def see_question(self, question=QUESTION):
+        """Waits for a line to edit; returns what was shown after the one before."""
+        # Bracketed paste is switched on before a line is edited, and off after it.
+        before = self.see("\x1b[?2004h").rpartition("\x1b[?2004l")[2]
+        self.see(question.rstrip())  # a space at its end is a movement of the cursor
+        self.see("\x1b[?25h")
+        return before
 
-        A signal that comes just before Python's readline begins to wait for a key is
-        acted on at the next key or signal.
-        """
-        end = time.monotonic() + TIMEOUT
-        while text not in self.unread and time.monotonic() < end:
-            time.sleep(0.05)
-            self.type(CTRL_C)
-            soon = time.monotonic() + 1
-            while text not in self.unread and time.monotonic() < soon:
-                assert self.read(0.1), f"it ended, after {self.unread!r}"
-        return self.see(text)
+    def answer(self, line, question=QUESTION):
+        """Waits for the question and types a line; returns the same."""
+        before = self.see_question(question)
+        self.type(line + ENTER)
+        return before
 
     def leave(self):
         """Waits for the end; returns the exit code and what was shown last."""
         end = time.monotonic() + TIMEOUT
         while self.read(0.1):
-            assert time.monotonic() < end, f"it goes on, after {self.unread!r}"
+            assert time.monotonic() < end, f"it did not end, after {self.unread!r}"
         return self.process.wait(TIMEOUT), self.unread
 
 
 terminals = pytest.mark.skipif(
-    not hasattr(os, "openpty"), reason="there are no pseudo-terminals here"
+    not hasattr(os, "openpty"), reason="this system has no pseudo-terminals"
 )
 
 
 @terminals
-def test_question_poem_question():
+def test_question_text_question():
     with Typist() as typist:
-        assert completion.GREETING in typist.see(QUESTION)
-        typist.type("Shall I " + ENTER)
-        shown = typist.see(QUESTION)
+        shown = typist.answer("Shall I ")
+        assert completion.GREETING in " ".join(shown.split())
         # The beginning is bold, and an empty line comes before the question.
-        assert "\x1b[1mShall I \x1b[0m one\ntwo three None.\n\n" in shown
-        typist.type(r"a\nb" + ENTER)
-        assert "\x1b[1ma\nb\x1b[0m one\n" in typist.see(QUESTION)
-        typist.type(ENTER)
-        assert poem() in typist.see(QUESTION)
-        typist.type("é" + ENTER)
-        assert "\nThe symbol 'é' is unknown.\n" in typist.see(QUESTION)
+        shown = typist.answer(r"a\nb")
+        assert shown == "\x1b[1mShall I \x1b[0m one\ntwo three None.\n\n"
+        assert "\x1b[1ma\nb\x1b[0m one\n" in typist.answer("")
+        assert typist.answer("é") == poem() + "\n"
+        shown = typist.see_question()
+        assert shown.startswith("Not in the vocabulary of 20 symbols: 'é'")
         typist.type(CTRL_D)
         code, shown = typist.leave()
         assert code == 0
         assert "Traceback" not in shown
-        assert shown.endswith("\n")
+        assert shown.endswith("\n\x1b[J\x1b[?7h\x1b[0m\x1b[?12l\x1b[?25h\x1b[?2004l")
 
 
 @terminals
-def test_question_at_a_terminal_with_poems_in_a_file(tmp_path):
+def test_pasted_lines_are_one_beginning():
+    with Typist() as typist:
+        typist.see_question()
+        typist.type(f"{PASTE}Shall I\r\ncompare\rthee{END_OF_PASTE}")
+        typist.see("thee")
+        typist.type(" to" + ENTER)
+        # The arrow key brings all lines back.
+        shown = typist.see_question()
+        assert "\x1b[1mShall I\ncompare\nthee to\x1b[0m one\n" in shown
+        typist.type(UP + "o" + ENTER)
+        assert "\x1b[1mShall I\ncompare\nthee too\x1b[0m one\n" in typist.see_question()
+        typist.type(CTRL_D)
+        assert typist.leave()[0] == 0
+
+
+@terminals
+def test_tab_completes_a_command():
+    with Typist() as typist:
+        typist.see_question()
+        typist.type("/te\t")
+        typist.see("mperature")
+        typist.type(" 0.5" + ENTER)
+        assert typist.see_question() == "temperature 0.5\n"
+        typist.type("/s\t")  # three commands, with their descriptions
+        typist.see("/save")
+        typist.see("/stop")
+        typist.see("/seed")
+        typist.type("eed 3" + ENTER)
+        assert typist.see_question() == "seed 3\n"
+
+
+@terminals
+def test_question_at_a_terminal_with_texts_in_a_file(tmp_path):
     with Typist(
         before="sys.stdout = open('poems.txt', 'w')", folder=tmp_path
     ) as typist:
@@ -798,77 +1061,71 @@ def test_question_at_a_terminal_with_poems_in_a_file(tmp_path):
 
 
 @terminals
-def test_ctrl_c_stops_the_poem_and_not_the_program():
+def test_ctrl_c_stops_the_text_and_not_the_program():
     with Typist(Slow) as typist:
-        typist.see(QUESTION)
-        typist.type("Sing" + ENTER)
+        typist.answer("Sing")
         typist.see("Sing\x1b[0m la1 la2 la3")
         typist.type(CTRL_C)
-        shown = typist.see(QUESTION)
+        shown = typist.see_question()
         assert re.fullmatch(r"( la\d+)*(\^C)?( la\d+)*\n\n.*", shown, re.S), shown
         last = re.findall(r"la\d+", shown)
         typist.type("/more" + ENTER)
-        # It goes on with what was shown.
+        # The text continues after what was shown.
         typist.see(f" {last[-1] if last else 'la3'}\x1b[0m la1 la2")
         typist.type(CTRL_C)
-        typist.see(QUESTION)
-        typist.type("/quit" + ENTER)
+        typist.answer("/quit")
         assert typist.leave()[0] == 0
 
 
 @terminals
 def test_a_second_ctrl_c_stops_a_model_that_does_not_answer():
     with Typist(Stuck) as typist:
-        typist.see(QUESTION)
-        typist.type("stuck" + ENTER)
-        typist.see("thinking")
+        typist.answer("stuck")
+        typist.see("computing")
         typist.type(CTRL_C)
         with pytest.raises(AssertionError):
-            typist.see(QUESTION, seconds=0.5)  # the first waits for the model
-        typist.interrupt_until(QUESTION)
-        typist.type("a" + ENTER)
+            typist.see("\x1b[?2004h", seconds=0.5)  # the first waits for the model
+        typist.type(CTRL_C)
+        assert typist.answer("a").endswith("^C\n")  # the question is on a new line
         typist.see("a\x1b[0m done\n")
 
 
 @terminals
 def test_ctrl_c_at_the_question_asks_again():
     with Typist() as typist:
-        typist.see(QUESTION)
+        typist.see_question()
         typist.type("not this")
         typist.see("not this")
-        assert "\n" in typist.interrupt_until(QUESTION)
-        typist.type("that" + ENTER)
+        typist.type(CTRL_C)
+        typist.answer("that")
         typist.see("\x1b[1mthat\x1b[0m one")
-        typist.see(QUESTION)
-        typist.interrupt_until(QUESTION)
+        typist.see_question()
+        typist.type(CTRL_C)
+        typist.see_question()
         typist.type(CTRL_D)
         assert typist.leave()[0] == 0
 
 
 @terminals
-def test_again_more_save_and_help(tmp_path):
+def test_again_more_undo_save_and_help(tmp_path):
     with Typist(folder=tmp_path) as typist:
-
-        def say(line):
-            typist.see(QUESTION)
-            typist.type(line + ENTER)
-
-        say("/seed 3")
-        say("a")
+        typist.answer("/seed 3")
+        typist.answer("a")
         typist.see("a\x1b[0m one\ntwo three 3.")
-        say("/again")
+        typist.answer("/again")
         typist.see("seed 4\n\x1b[1ma\x1b[0m one\ntwo three 4.\n\n")
-        say("/more")
+        typist.answer("/more")
         typist.see("\x1b[1mtwo three 4.\x1b[0m one\ntwo three 5.\n\n")
-        say("/save poem.txt")
+        typist.answer("/save poem.txt")
         typist.see("saved poem.txt\n")
-        say("/save poem.txt")
+        typist.answer("/save poem.txt")
         typist.see("poem.txt exists")
-        say("/what")
+        typist.answer("/undo")
+        typist.see("undone: /more; the text now ends with\n  two three 4.\n")
+        typist.answer("/what")
         typist.see("no command /what: /help")
-        say("/help")
-        typist.see("/quit ")
-        say("/quit")
+        typist.answer("/help")
+        assert "Tab" in typist.answer("exit")
         assert typist.leave()[0] == 0
     text = (tmp_path / "poem.txt").read_text()
     assert text == "a one\ntwo three 4. one\ntwo three 5.\n"
@@ -879,64 +1136,62 @@ def test_again_more_save_and_help(tmp_path):
 def test_choosing_at_a_terminal(end):
     choice = "1 to 3, Enter for 1, q to end: "
     with Typist() as typist:
-        typist.see(QUESTION)
-        typist.type("/choose 3 x" + ENTER)
-        assert "1 a 50.0%   2 ␣ 25.0%   3 ⏎ 20.0%\n" in typist.see(choice)
-        typist.type("2" + ENTER)
-        assert "\nx \n" in typist.see(choice)
-        typist.type("9" + ENTER)
-        assert "'9' is no number from 1 to 3" in typist.see(choice)
-        typist.type(ENTER)
-        typist.see(choice)
-        poem = "\x1b[1mx\x1b[0m a\n\n"
-        if end == CTRL_C:
-            typist.interrupt_until(poem)
-        else:
-            typist.type(end)
-            typist.see(poem)
-        typist.see(QUESTION)
-        typist.type("/more" + ENTER)
+        typist.answer("/choose 3 x")
+        shown = typist.answer("2", choice)
+        assert "1 a 50.0%   2 ␣ 25.0%   3 ⏎ 20.0%\n" in shown
+        assert typist.answer("9", choice).startswith("x \n")
+        message = "'9' is not a number from 1 to 3"
+        assert typist.answer("", choice).startswith(message)
+        typist.see_question(choice)
+        typist.type(end)
+        typist.see("\x1b[1mx\x1b[0m a\n\n")
+        typist.answer("/more")
         typist.see("x a\x1b[0m one")
-        typist.see(QUESTION)
+        typist.see_question()
         typist.type(CTRL_D)
         assert typist.leave()[0] == 0
 
 
 @terminals
-@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_no_colour_where_it_is_not_wanted(variables):
-    with Typist(**variables) as typist:
-        typist.see(QUESTION)
-        typist.type("a" + ENTER)
-        shown = typist.see(QUESTION)
-        assert "\na one\ntwo three None.\n" in shown
-        assert "\x1b[1m" not in shown and "\x1b[0m" not in shown
-
-
-@terminals
 def test_arrow_up_brings_back_the_last_beginning_and_no_choice():
-    pytest.importorskip("readline")
     with Typist() as typist:
-        typist.see(QUESTION)
-        typist.type("first" + ENTER)
-        typist.see(QUESTION)
-        typist.type("/choose 2 x" + ENTER)
-        typist.see("end: ")
-        typist.type("1" + ENTER)
-        typist.see("end: ")
+        typist.answer("first")
+        typist.answer("/choose 2 x")
+        typist.answer("1", "end: ")
+        typist.see_question("end: ")
         typist.type(CTRL_D)
-        typist.see(QUESTION)
+        typist.see_question()
         typist.type(UP + UP + ENTER)
         typist.see("\x1b[1mfirst\x1b[0m one")
 
 
 @terminals
-def test_without_readline():
-    before = "import sys\nsys.modules['readline'] = None\n"
-    with Typist(before=before) as typist:
+def test_no_colour_if_it_is_switched_off():
+    with Typist(NO_COLOR="1") as typist:
+        typist.answer("a")
+        assert typist.see_question() == poem("a") + "\n"
+
+
+@terminals
+@pytest.mark.parametrize(
+    ("variables", "before", "shown"),
+    [
+        ({"TERM": "dumb"}, "", "\na one\ntwo three None.\n\n"),
+        ({"TERM": "unknown"}, "", "\na one\ntwo three None.\n\n"),
+        (
+            {},
+            "sys.modules['prompt_toolkit'] = None\n",
+            "\n\x1b[1ma\x1b[0m one\ntwo three None.\n\n",
+        ),
+    ],
+)
+def test_plain_reading_without_prompt_toolkit(variables, before, shown):
+    with Typist(before="import sys\n" + before, **variables) as typist:
         typist.see(QUESTION)
         typist.type("a" + ENTER)
-        assert "\x1b[1ma\x1b[0m one" in typist.see(QUESTION)
-        typist.interrupt_until(QUESTION)
+        assert typist.see(QUESTION).endswith(shown)
+        typist.type(CTRL_C)
+        typist.see("^C\n" + QUESTION)
         typist.type(CTRL_D)
-        assert typist.leave()[0] == 0
+        code, shown = typist.leave()
+        assert (code, shown) == (0, "\n")

@@ -1,4 +1,6 @@
 import csv
+import io
+import math
 import os
 import pathlib
 import re
@@ -11,6 +13,8 @@ import pytest
 
 import textgen
 from textgen.cli import generate, main, train
+from textgen.cli.options import Parser
+from textgen.decoding.defaults import TEMPERATURE
 from textgen.decoding.scoring import Score
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 20
@@ -61,7 +65,7 @@ def test_train_then_generate(kind, capsys):
         *kind,
     )
     printed = capsys.readouterr()
-    cut = "lines are longer than 8 symbols and are cut there"
+    cut = "lines are longer than 8 tokens and are cut there"
     assert code == 0
     assert (cut in printed.err) if kind == ["--lines"] else (printed.err == "")
     assert "--- temperature 0.5, after epoch 1" in printed.out
@@ -74,7 +78,8 @@ def test_train_then_generate(kind, capsys):
     options = ["--prompt", "the ", "--max-new-tokens", 12, "--seed", 3]
     assert run("generate", "a.keras", *options) == 0
     written = capsys.readouterr().out
-    expected = textgen.load("a.keras").generate("the ", 12, temperature=0.7, seed=3)
+    # The default temperature is that of Python.
+    expected = textgen.load("a.keras").generate("the ", 12, seed=3)
     assert written == expected + "\n"
 
 
@@ -141,6 +146,8 @@ def test_early_stopping_keeps_the_best_weights(capsys):
     best = losses.index(min(losses))
     assert len(losses) == best + 3
     model = textgen.load("a.keras")
+    assert model.notes["held_out_nats"] == pytest.approx(losses[best], rel=1e-6)
+    assert model.notes["epochs"] == len(losses)
     validation = textgen.WindowDataset(
         textgen.split(model.vocabulary.encode(TEXT), 0.1)[1]
     )
@@ -149,12 +156,111 @@ def test_early_stopping_keeps_the_best_weights(capsys):
     )
 
 
+def info(path, capsys):
+    """Returns the lines of `textgen info`, by name."""
+    capsys.readouterr()
+    assert run("info", path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line[15] == " " for line in lines)
+    return {line[:15].rstrip(" :"): line[16:] for line in lines}
+
+
 def test_info(model_file, capsys):
-    assert run("info", model_file) == 0
-    printed = capsys.readouterr().out
-    assert "gru, units 8, many-to-many" in printed
-    assert "28 characters" in printed
-    assert "float32, gru time-batched (on a CPU)" in printed
+    lines = info(model_file, capsys)
+    assert lines["network"] == "gru, units 8, many-to-many"
+    assert lines["computation"].endswith("float32, gru time-batched (on a CPU)")
+    shown = repr("\n " + "abcdefghijklmnopqrstuvwxyz")
+    assert lines["vocabulary"] == f"28 characters: {shown}"
+    assert not {"corpus", "held-out loss"} & set(lines)
+
+
+def test_info_of_a_trained_model(capsys):
+    pathlib.Path("texts").mkdir()
+    pathlib.Path("texts/old.txt").write_bytes((TEXT + "É\n" * 50).encode("latin-1"))
+    options = ["--encoding", "latin-1", "--lowercase", "--validation", 0.25]
+    options += ["--log", "a.csv", *TRAIN, "--epochs", 2]
+    assert run("train", "texts/old.txt", "-o", "a.keras", *options) == 0
+    with open("a.csv", newline="") as file:
+        loss = float([*csv.DictReader(file)][-1]["val_loss"])
+    notes = textgen.load("a.keras").notes
+    assert notes.pop("held_out_nats") == pytest.approx(loss, rel=1e-6)
+    assert notes == {
+        "corpus": "old.txt",
+        "encoding": "latin-1",
+        "lowercase": True,
+        "level": "character",
+        "lines": False,
+        "held_out": 0.25,
+        "epochs": 2,
+    }
+    lines = info("a.keras", capsys)
+    assert (lines["corpus"], lines["encoding"]) == ("old.txt", "latin-1")
+    assert (lines["lower-cased"], lines["single lines"]) == ("yes", "no")
+    assert (lines["epochs"], lines["training steps"]) == ("2", "4")
+    assert lines["held-out loss"] == (
+        f"{loss:.4f} nats ({loss / math.log(2):.4f} bits) per character, on the last "
+        "25 % of the text"
+    )
+
+
+def test_notes_of_a_resumed_training(capsys, monkeypatch):
+    command = ["-o", "a.keras", "--lines", "--batch-size", 8, *TRAIN]
+    assert run("train", "text.txt", *command) == 0
+    assert info("a.keras", capsys)["held-out loss"].endswith("on 10 % of the lines")
+    assert "held_out_nats" in textgen.load("a.checkpoints/best.keras").notes
+    # The notes of the new run replace all old ones.
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    options = ["--resume", "--epochs", 3, "--validation", 0]
+    assert run("train", "-", *command, *options) == 0
+    assert textgen.load("a.keras").notes == {
+        "corpus": "standard input",
+        "encoding": "utf-8",
+        "lowercase": False,
+        "level": "character",
+        "lines": True,
+        "held_out": 0.0,
+        "epochs": 3,
+    }
+    assert info("a.keras", capsys)["held-out loss"].startswith("not measured")
+
+
+def test_info_shows_all_notes_and_cuts_nothing_silently(capsys):
+    words = "".join(f"{chr(97 + n % 26)}{n} " for n in range(2000)) + "a " * 5
+    model = textgen.LanguageModel(textgen.Vocabulary.from_text(words, "word"), units=4)
+    model.notes = {"author": "x " * 200 + "end", "tags": ["ä", 1], "held_out": "?"}
+    model.save("words.keras")
+    lines = info("words.keras", capsys)
+    assert lines["author"] == model.notes["author"]
+    assert (lines["tags"], lines["held_out"]) == ('["ä", 1]', "?")
+    shown = "'a', 'a0', 'a1014', 'a104', 'a1040', 'a1066', 'a1092', 'a1118'"
+    start = "2,002 tokens (words and single characters): "
+    assert lines["vocabulary"] == f"{start}{shown} and 1,994 more"
+
+    symbols = [chr(0x4E00 + index) for index in range(5387)]
+    textgen.LanguageModel(textgen.Vocabulary(symbols), units=4).save("han.keras")
+    line = info("han.keras", capsys)["vocabulary"]
+    assert line == f"5,387 characters: {''.join(symbols[:60])!r} and 5,327 more"
+
+
+def test_converted_model_notes_its_corpus(capsys, monkeypatch):
+    def convert(path, vocabulary):
+        return textgen.LanguageModel(vocabulary, units=4)
+
+    monkeypatch.setattr("textgen.models.legacy.convert", convert)
+    options = ["--corpus", "./text.txt", "--level", "word", "--lowercase"]
+    assert run("convert", "old.h5", "new.keras", *options) == 0
+    assert textgen.load("new.keras").notes == {
+        "corpus": "text.txt",
+        "encoding": "utf-8",
+        "lowercase": True,
+        "level": "word",
+    }
+
+
+def test_info_of_a_pretrained_model(capsys):
+    lines, entry = info("dinosaurs", capsys), textgen.PRETRAINED["dinosaurs"]
+    assert lines["corpus"] == entry.corpus
+    assert lines["held-out loss"] == f"{entry.nats:.4f} nats per character"
 
 
 def test_same_seed_same_weights(capsys):
@@ -194,10 +300,10 @@ def test_long_lines_are_cut_and_counted(capsys):
     pathlib.Path("lines.txt").write_text("\n".join(lines))
     command = ["train", "lines.txt", "--lines", "--validation", 0, *TRAIN]
     assert run(*command, "-o", "a.keras") == 0
-    cut = "textgen train: warning: 2 of 303 lines are longer than 100 symbols"
+    cut = "textgen train: warning: 2 of 303 lines are longer than 100 tokens"
     assert capsys.readouterr().err.startswith(cut)
     assert run(*command, "-o", "b.keras", "--sequence-length", 499) == 0
-    cut = "textgen train: warning: 1 of 303 lines are longer than 499 symbols"
+    cut = "textgen train: warning: 1 of 303 lines are longer than 499 tokens"
     assert capsys.readouterr().err.startswith(cut)
     assert run(*command, "-o", "c.keras", "--sequence-length", 600) == 0
     assert capsys.readouterr().err == ""
@@ -209,7 +315,7 @@ def test_lines_are_whole_and_share_batches(capsys):
     options = ["--lines", "--batch-size", 6, "--units", 32, "--epochs", 40]
     options += ["--learning-rate", 0.02, "--validation", 0.1, "--max-new-tokens", 0]
     assert run("train", "lines.txt", "-o", "a.keras", *options) == 0
-    assert "3 batches an epoch" in capsys.readouterr().out
+    assert "3 batches per epoch" in capsys.readouterr().out
     assert run("generate", "a.keras", "--temperature", 0) == 0
     assert capsys.readouterr().out.rstrip("\n") in lines
 
@@ -312,7 +418,10 @@ def test_blended_models(model_file, tmp_path, capsys):
     assert capsys.readouterr().out == expected + "\n"
     assert set(expected) & set("XYZ")
     assert run("generate", model_file, "other.keras", "--weights", 1) == 2
-    assert "--weights has 1 numbers for 2 models" in capsys.readouterr().err
+    assert (
+        "--weights needs one number per model: there are 1 numbers for 2"
+        in capsys.readouterr().err
+    )
 
 
 def test_evaluate(model_file, capsys):
@@ -325,9 +434,9 @@ def test_evaluate(model_file, capsys):
         assert run("evaluate", model_file, "text.txt", *options) == 0
         printed = capsys.readouterr().out
         score = model.score(text)
-        assert f"symbols:    {score.count:,}\n" in printed
-        assert f"nats:       {score.nats:.4f} a symbol" in printed
-        assert f"bits:       {score.bits:.4f} a symbol" in printed
+        assert f"tokens:     {score.count:,}\n" in printed
+        assert f"nats:       {score.nats:.4f} per token" in printed
+        assert f"bits:       {score.bits:.4f} per token" in printed
         assert f"perplexity: {score.perplexity:.4g}\n" in printed
 
 
@@ -374,6 +483,7 @@ def test_evaluate_scores_what_train_held_out(text, options, capsys, monkeypatch)
 
 def test_complete_in_a_pipe(model_file):
     options = ["--seed", "2", "--max-new-tokens", "20", "--temperature", "1"]
+    options += ["--top-k", "3", "--stop", "e", r"\n"]
     done = subprocess.run(
         [sys.executable, "-m", "textgen", "complete", model_file, *options],
         input="the \n/bad\nqui\n",
@@ -381,7 +491,10 @@ def test_complete_in_a_pipe(model_file):
         text=True,
     )
     model = textgen.load(model_file)
-    poems = [model.generate(start, 20, 1.0, seed=2) for start in ("the ", "qui")]
+    poems = [
+        model.generate(start, 20, 1.0, seed=2, top_k=3, stop=["e", "\n"])
+        for start in ("the ", "qui")
+    ]
     assert done.stdout.rstrip("\n") == "\n\n".join(poems).rstrip("\n")
     assert "/bad" in done.stderr
     assert done.returncode == 2
@@ -390,7 +503,11 @@ def test_complete_in_a_pipe(model_file):
 def test_unknown_prompt_symbol(model_file, capsys):
     assert run("generate", model_file, "--prompt", "th→é←") == 2
     error = capsys.readouterr().err
-    assert "'→' at position 2, '←' at position 4. Use --unknown skip" in error
+    assert (
+        "'→' at position 2, '←' at position 4. Use --unknown skip to leave them out"
+        in error
+    )
+    assert "or --unknown S to replace them with a symbol S of the vocabulary." in error
     assert run("generate", model_file, "--prompt", "th→", "--unknown", "skip") == 0
     assert capsys.readouterr().out.startswith("th→")
     assert run("generate", model_file, "--prompt", "thé") == 0
@@ -402,6 +519,23 @@ def test_nothing_typed_shows_the_help(capsys):
     printed = capsys.readouterr()
     assert printed.out.startswith("usage: textgen")
     assert "generate" in printed.out
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "generate", "complete", "evaluate", "list", "info", "convert"]
+)
+def test_help_explains_what_it_says(command, capsys):
+    assert run(command, "--help") == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"usage: textgen {command} ")
+    if re.search("tokens?", page):
+        plain = " ".join(page.split())
+        assert re.search("token is(: a| a) character, or a word", plain)
+    assert "symbols" not in page.replace("symbols of the", "")
+    assert "default: [" not in page
+    assert "default: )" not in page
+    if command in ("generate", "complete"):
+        assert f"(default: {TEMPERATURE})" in page
 
 
 @pytest.mark.parametrize(
@@ -427,7 +561,7 @@ def test_unknown_model_names_those_there_are(capsys):
 def test_weights_file_is_called_what_it_is(capsys):
     pathlib.Path("a.weights.h5").write_bytes(b"\x89HDF")
     assert run("generate", "a.weights.h5") == 2
-    assert "holds weights alone, as save_weights" in capsys.readouterr().err
+    assert "contains weights only, as written by Keras" in capsys.readouterr().err
 
 
 BAD = {
@@ -483,6 +617,59 @@ BAD = {
 }
 
 
+# What is typed, and the start of the message.
+NAMED = {
+    "generate MODEL --temperature -1": "--temperature -1.0 must be at least 0",
+    "generate MODEL --temperature 1 nan": "--temperature nan must be at least 0",
+    "generate MODEL --top-k 0": "--top-k 0 must be",
+    "generate MODEL --top-p 2": "--top-p 2.0 must be",
+    "generate MODEL --count 3 --num-beams 2": "--count 3 must .* --num-beams 2",
+    "generate MODEL --num-beams 2 --novel text.txt": "--novel .* --num-beams",
+    "generate MODEL MODEL --weights -1 2": "--weights -1.0 2.0 must be",
+    "generate MODEL --unknown zz": "--unknown zz must be error, skip, or a symbol",
+    "generate MODEL -o text.txt": "--output text.txt exists: give another name",
+    "complete MODEL --max-new-tokens 0": "--max-new-tokens 0 must be at least 1",
+    "complete MODEL --unknown zz": "--unknown zz must be error, skip, or a symbol",
+    "train text.txt --encoding klingon": "--encoding klingon is not",
+    "train text.txt --validation 1": "--validation 1.0 must be",
+    "train text.txt --weight-dropout 1": "--weight-dropout 1.0 must be",
+    "train text.txt --vocabulary-size 0": "--vocabulary-size 0 must be",
+    "train text.txt --embedding 0": "--embedding 0 must be",
+    "train text.txt --tie-weights": "--tie-weights needs --embedding 128",
+    "train text.txt --temperatures -1": "--temperatures -1.0 must be",
+    "train text.txt --seed -1": "--seed -1 must be at least 0",
+    "train text.txt --seed 4294967296": "--seed 4294967296 must be at most 4294967295",
+    "train text.txt --prompt th→": "Not in .* '→' at position 2. Give another --prompt",
+    "train text.txt --many-to-many --batch-size 500": "The training part .* "
+    "smaller --batch-size or --sequence-length",
+    "train text.txt --resume": "--resume: the folder model.checkpoints does not",
+    "train text.txt -o nope/a.keras": "--output nope/a.keras: the folder nope does not",
+    "train text.txt --log text.txt": "--log text.txt exists: use --overwrite",
+}
+
+
+@pytest.mark.parametrize(("typed", "message"), NAMED.items(), ids=NAMED.keys())
+def test_error_names_the_option(typed, message, model_file, capsys):
+    arguments = [str(model_file) if each == "MODEL" else each for each in typed.split()]
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert re.match(f"textgen {arguments[0]}: error: {message}", error), error
+
+
+def test_all_tokens_forbidden(model_file, capsys):
+    assert run("generate", model_file, "--forbid", "".join(sorted(set(TEXT)))) == 2
+    assert "error: --forbid must not have all tokens" in capsys.readouterr().err
+
+
+def test_names_in_paths_and_quotes_are_not_options():
+    parser = Parser()
+    parser.add_argument("--batch-size")
+    parser.add_argument("--count")
+    message = "'batch_size', a/batch_size.txt, batch_size.txt, count: count=[1, 2] and "
+    expected = message.replace("count=[1, 2]", "--count 1 2")
+    assert parser.name_options(message + "batch_size.") == expected + "--batch-size."
+
+
 @pytest.mark.parametrize("arguments", BAD.values(), ids=BAD.keys())
 def test_bad_input_is_one_line(arguments, model_file, capsys):
     pathlib.Path("there.keras").write_text("precious")
@@ -533,7 +720,7 @@ def test_interrupted_training_is_saved(tmp_path):
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert "Stopping; what was learned will be saved." in printed
+    assert "Stopping: the model will be saved." in printed
     assert int(textgen.load("a.keras").optimizer.iterations) > 0
 
 
@@ -585,7 +772,7 @@ def test_resumed_training_is_the_uninterrupted_one(capsys):
 
     # What an interrupted training left is neither lost nor mixed with a new one.
     assert run("train", "text.txt", "-o", "a.keras", *TRAIN) == 2
-    assert "a.checkpoints holds a training" in capsys.readouterr().err
+    assert "a.checkpoints already contains a training" in capsys.readouterr().err
     pathlib.Path("other.txt").write_text("XYZ\n" * 200)
     options = ["-o", "a.keras", "--epochs", 3, "--resume"]
     assert run("train", "other.txt", *TRAIN, *options) == 2
@@ -597,4 +784,7 @@ def test_resumed_training_is_the_uninterrupted_one(capsys):
     for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
         assert (one == other).all()
     assert run(*command, *options) == 2
-    assert "this training has done 3; give a larger" in capsys.readouterr().err
+    assert (
+        "--epochs 3 must be greater than 3, the number of epochs"
+        in capsys.readouterr().err
+    )

@@ -5,7 +5,7 @@ from textgen.layers.carried_states import CarriedStates
 
 
 def filled(layer, purpose, rows):
-    """Makes states, writes other numbers into each, and returns those."""
+    """Prepares states, writes random values, and returns the values."""
     layer.prepare(purpose, rows)
     values = [
         np.random.default_rng(index).normal(size=(rows, size)).astype(np.float32)
@@ -35,7 +35,7 @@ def test_written_states_are_read():
     assert_states(layer, "training", [value[:3] for value in values])
 
 
-def test_writing_fewer_rows_leaves_the_others():
+def test_writing_fewer_rows_keeps_the_other_rows():
     layer = CarriedStates([2, 3])
     values = filled(layer, "training", 4)
     layer.write("training", [ops.ones((1, 2)), ops.ones((1, 3))])
@@ -44,7 +44,7 @@ def test_writing_fewer_rows_leaves_the_others():
     assert_states(layer, "training", values)
 
 
-def test_reset_is_of_one_purpose():
+def test_reset_changes_one_purpose_only():
     layer = CarriedStates([2, 3])
     filled(layer, "training", 4)
     values = filled(layer, "evaluation", 2)
@@ -80,7 +80,7 @@ def test_only_training_states_are_saved():
     assert_states(other, "evaluation", [np.zeros((5, 2)), np.zeros((5, 3))])
 
 
-def test_carried_states_take_values_of_lower_precision():
+def test_values_of_lower_precision_are_cast():
     layer = CarriedStates([2], dtype="mixed_bfloat16")
     layer.prepare("training", 1)
     layer.write("training", [ops.cast([[1.5, -2.0]], "bfloat16")])

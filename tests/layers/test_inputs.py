@@ -12,7 +12,7 @@ IDS = np.array([[0, 4, -1], [2, -1, 3]])
 
 
 def rows_of(ids, table):
-    """The rows of a table, and zeros for -1, one by one."""
+    """Returns rows of a table; the row of -1 is zero."""
     zero = np.zeros(table.shape[1], table.dtype)
     return np.array([[zero if i < 0 else table[i] for i in row] for row in ids])
 

@@ -1,4 +1,4 @@
-"""SimpleRNN, GRU and LSTM against those of Keras, with the same weights."""
+"""SimpleRNN, GRU and LSTM compared with those of Keras, with the same weights."""
 
 import functools
 import itertools
@@ -16,7 +16,8 @@ from textgen.layers import inputs, recurrence, recurrent
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="gradients are of TensorFlow's tape"
+    keras.backend.backend() != "tensorflow",
+    reason="the tests use the gradient tape of TensorFlow",
 )
 
 NAMES = ["SimpleRNN", "GRU", "LSTM"]
@@ -48,22 +49,22 @@ each_layer = pytest.mark.parametrize("name", NAMES)
 
 @pytest.fixture(autouse=True)
 def cores(monkeypatch):
-    """A function that sets the number of cores, which is 2 on every machine."""
+    """Sets the number of cores to 2; returns a function that sets another number."""
     if backend.accelerator():
-        pytest.skip("what is faster on CPUs does not run on a GPU")
+        pytest.skip("the fast path does not run on a GPU")
 
-    def be(number):
+    def set_cores(number):
         monkeypatch.setattr(
             tf.config.threading, "get_inter_op_parallelism_threads", lambda: number
         )
 
-    be(2)
-    return be
+    set_cores(2)
+    return set_cores
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The number of rows, or `None`, of each call of the fast path."""
+    """Records the number of rows, or `None`, of each call of the fast path."""
     rows, recur = [], recurrence.recur
 
     def recording(cell, z, weights, states):
@@ -75,7 +76,7 @@ def calls(monkeypatch):
 
 
 def pair(name, width=WIDTH, rows=None, steps=None, **options):
-    """A layer of textgen and that of Keras, with the same weights."""
+    """Returns a layer of textgen and one of Keras, with the same weights."""
     options = {"return_sequences": True, "return_state": True, **options}
     made = []
     for module in (recurrent, keras.layers):
@@ -93,7 +94,7 @@ def set_random(weights):
 
 
 def inputs_of(name, rows, steps=STEPS, dtype="float32"):
-    """Sequences and initial states."""
+    """Returns sequences and initial states."""
     dtype = keras.DTypePolicy(dtype).variable_dtype
     numbers = np.random.default_rng(100 * rows + steps)
     shapes = [(rows, steps, WIDTH)] + [(rows, UNITS)] * (2 if name == "LSTM" else 1)
@@ -102,21 +103,21 @@ def inputs_of(name, rows, steps=STEPS, dtype="float32"):
 
 
 def one_hot(ids, dtype="float32"):
-    """The one-hot rows of ids `(N, T, 1)`, those of -1 being zero."""
+    """Returns the one-hot rows of ids `(N, T, 1)`; the row of -1 is zero."""
     return (ids == np.arange(SIZE)).astype(dtype)
 
 
 def runner(layer, how, x, states=(), **kwargs):
-    """A function `(x, *states)` of what a layer returns, and of the gradients.
+    """Returns a function of `(x, *states)` that computes results and gradients.
 
-    They are the gradients of the inputs, unless these are ids, of the states and of
-    the weights.
+    The gradients are those of the inputs (unless these are ids), the states and the
+    weights.
 
     Args:
         layer: A recurrent layer.
-        how: "eager", "graph" or "xla", the latter two with "-any-rows", for batches of
-            a size unknown when traced, or "-any-shape", also for numbers of steps.
-        x: Sequences; with the states, they tell the shapes and dtypes.
+        how: "eager", "graph" or "xla". With "-any-rows", "graph" and "xla" are traced
+            for an unknown batch size; with "-any-shape", also for unknown steps.
+        x: Sequences; `x` and `states` define the shapes and dtypes.
         states: Initial states.
         **kwargs: Arguments of the layer's call.
     """
@@ -158,12 +159,12 @@ def runner(layer, how, x, states=(), **kwargs):
 
 
 def compute(layer, x, states=(), how="eager", **kwargs):
-    """Calls the function that `runner` makes."""
+    """Calls the function that `runner` returns."""
     return runner(layer, how, x, states, **kwargs)(x, *states)
 
 
 def assert_same(actual, expected, atol=1e-5, rtol=1e-4):
-    """Compares results absolutely, and gradients in relation to the largest."""
+    """Compares results absolutely, and gradients relative to the largest value."""
     assert actual.dtypes == expected.dtypes
     for ours, theirs in zip(actual.results, expected.results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol)
@@ -201,7 +202,7 @@ def test_results_and_gradients_are_those_of_keras(name, how, rows, times, calls)
 @pytest.mark.parametrize(
     ("name", "how", "shapes"),
     [
-        # The first part of the batch has all its rows, and the others none.
+        # The first part of the batch has all rows; the other parts are empty.
         ("SimpleRNN", "graph-any-rows", [(1, STEPS), (5, STEPS)]),
         *[(name, "graph-any-rows", [(33, STEPS)]) for name in NAMES],
         *[
@@ -216,7 +217,7 @@ def test_batches_of_unknown_size(name, how, shapes, calls):
     for shape in shapes:
         x, states = inputs_of(name, *shape)
         assert_same(run(x, *states), by_keras(name, *shape))
-    # A compiled loop may get parts to spare.
+    # A compiled loop may have empty parts.
     assert calls == [None] * (4 if how == "graph-any-rows" else 2)
 
 
@@ -264,7 +265,7 @@ def test_loops_of_every_layer_of_a_stack_are_compiled(name):
         for operation in graph.get_operations()
         if operation.type in ("While", "StatelessWhile")
     ]
-    assert loops == []  # all of them are within functions for XLA
+    assert loops == []  # all loops are inside functions compiled by XLA
 
 
 @each_layer
@@ -280,7 +281,7 @@ def test_one_step(name, how):
 def test_double_precision(name, how):
     layer, _ = pair(name, dtype="float64")
     actual = compute(layer, *inputs_of(name, 5, dtype="float64"), how)
-    assert layer.path() == ("keras", "float64 is for comparing to the last digit")
+    assert layer.path() == ("keras", "float64 is for exact comparisons")
     expected = by_keras(name, 5, dtype="float64")
     assert_same(actual, expected, atol=1e-12, rtol=1e-12)
 
@@ -290,7 +291,7 @@ def test_double_precision(name, how):
     [*itertools.product(NAMES, ["eager", "graph-any-rows"]), ("SimpleRNN", "xla")],
 )
 def test_mixed_precision_is_no_less_exact_than_in_keras(name, how, calls):
-    # So many rows that chance moves the ratio of two errors by a few percent only.
+    # With so many rows, the ratio of two errors varies by a few percent only.
     rows = 1000
     layer, _ = pair(name, dtype="mixed_bfloat16")
     actual = compute(layer, *inputs_of(name, rows), how)
@@ -299,7 +300,7 @@ def test_mixed_precision_is_no_less_exact_than_in_keras(name, how, calls):
     assert calls
 
     def errors(of, part=slice(None)):
-        """Of each result and gradient, in relation to its size."""
+        """Returns the error of each result and gradient, relative to its size."""
         return np.array(
             [
                 np.sqrt(np.mean((y - expected) ** 2) / np.mean(expected**2))
@@ -311,18 +312,18 @@ def test_mixed_precision_is_no_less_exact_than_in_keras(name, how, calls):
             ]
         )
 
-    # Results, and the gradients of inputs and states, have numbers of every row. In a
-    # step, textgen rounds the operands and the products of the input and the state,
-    # which is four at most, and errors that are independent add up as their squares.
-    # Keras rounds all else too: in a cell with gates two more at the very least, the
-    # gate and the new state, however much the framework fuses. A SimpleRNN has nothing
-    # that could not be fused, so that Keras may round no more than the operands.
+    # Results and the gradients of inputs and states have values for every row. In a
+    # step, textgen rounds the operands and the products of the input and the state:
+    # four roundings at most. Independent errors add up as their squares. Keras rounds
+    # all other values too. In a cell with gates, these are at least two more, the gate
+    # and the new state, even if the framework fuses operations. In a SimpleRNN, the
+    # framework can fuse everything, so that Keras may round the operands only.
     least = 2 if name == "SimpleRNN" else 6
     of_rows = slice(2 * len(actual.results))
     ratios = errors(actual, of_rows) / errors(theirs, of_rows)
     assert max(ratios) < np.sqrt(4 / least)
-    # Those of the weights are few numbers, so that a ratio says little. The errors of
-    # two passes over the steps, of four roundings each, were this if none cancelled.
+    # The gradients of the weights are few numbers, too few for a ratio. This limit is
+    # the error of two passes over the steps with four roundings each, if none cancel.
     assert max(errors(actual)) < 2 * STEPS * 4 * 2.0**-8
 
 
@@ -332,7 +333,7 @@ def test_mixed_precision_is_no_less_exact_than_in_keras(name, how, calls):
 @each_layer
 @pytest.mark.parametrize("return_sequences", [False, True])
 @pytest.mark.parametrize("return_state", [False, True])
-def test_what_is_returned(name, return_sequences, return_state, calls):
+def test_returned_values(name, return_sequences, return_state, calls):
     layer, stock = pair(
         name, return_sequences=return_sequences, return_state=return_state
     )
@@ -378,7 +379,7 @@ def test_stateful(name, how, calls):
 
 @each_layer
 @pytest.mark.parametrize("how", ["eager", "graph"])
-def test_dropout_of_a_seed_is_that_of_keras(name, how, calls):
+def test_dropout_of_a_seed_equals_keras(name, how, calls):
     layer, stock = pair(name, dropout=0.4, seed=1)
     x, states = inputs_of(name, 5)
     run = runner(layer, how, x, states, training=True)
@@ -390,7 +391,7 @@ def test_dropout_of_a_seed_is_that_of_keras(name, how, calls):
 
 
 @each_layer
-def test_dropout_is_of_training_only(name, calls):
+def test_dropout_in_training_only(name, calls):
     layer, _ = pair(name, dropout=0.4, seed=1)
     actual = compute(layer, *inputs_of(name, 5), training=False)
     assert_same(actual, by_keras(name, 5))
@@ -399,7 +400,7 @@ def test_dropout_is_of_training_only(name, calls):
 
 @pytest.mark.parametrize("name", ["GRU", "LSTM"])
 def test_dropout_of_each_gate(name):
-    options = {"implementation": 1, "use_cudnn": False}  # with "auto", Keras fails
+    options = {"implementation": 1, "use_cudnn": False}  # Keras fails with "auto"
     layer, stock = pair(name, dropout=0.4, seed=1, **options)
     x, states = inputs_of(name, 5)
     actual = compute(layer, x, states, training=True)
@@ -439,9 +440,7 @@ def test_fast_path(name, options):
 
 
 @pytest.mark.parametrize(("name", "options", "reason"), FALLBACKS)
-def test_what_the_fast_path_does_not_know_is_done_by_keras(
-    name, options, reason, calls
-):
+def test_unsupported_options_use_the_loop_of_keras(name, options, reason, calls):
     layer, stock = pair(name, steps=STEPS, **options)
     assert layer.path() == ("keras", reason)
     x, states = inputs_of(name, 5)
@@ -451,7 +450,7 @@ def test_what_the_fast_path_does_not_know_is_done_by_keras(
 
 
 @each_layer
-def test_masked_sequences_are_done_by_keras(name, calls):
+def test_masked_sequences_use_the_loop_of_keras(name, calls):
     layer, stock = pair(name)
     x, states = inputs_of(name, 5)
     mask = np.arange(STEPS) < np.array([[6], [3], [1], [0], [5]])
@@ -484,7 +483,7 @@ def test_gpu_of_tensorflow(details, name, monkeypatch, calls):
     assert recurrent.GRU(UNITS).path() == ("keras", f"on {name}")
 
 
-def test_gpu_that_tensorflow_was_told_not_to_use(monkeypatch):
+def test_gpu_that_is_hidden_from_tensorflow(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
     assert backend.accelerator() is None
@@ -538,7 +537,7 @@ def test_ids_are_one_hot_rows(name, how, largest, calls, monkeypatch):
     _, states = inputs_of(name, len(IDS))
     actual = compute(layer, IDS, states, how)
     expected = compute(stock, one_hot(IDS), states)
-    del expected.gradients[0]  # that of the rows
+    del expected.gradients[0]  # the gradient of the rows
     assert_same(actual, expected)
     assert calls
 
@@ -606,7 +605,7 @@ def test_ids_in_mixed_precision(name, calls):
     layer, stock = pair(name, SIZE, dtype="mixed_bfloat16")
     actual, expected = compute(layer, IDS), compute(stock, one_hot(IDS))
     del expected.gradients[0]
-    # Two passes over the steps, with four roundings of operands and products in each.
+    # Two passes over the steps, each with four roundings of operands and products.
     most = IDS.shape[1] * 4 * 2.0**-8
     assert_same(actual, expected, atol=most, rtol=2 * most)
     assert calls == [len(IDS)]
@@ -689,12 +688,12 @@ def test_parts_of_a_batch_of_unknown_size(cores):
 @pytest.mark.parametrize("rows", [999, None])
 @pytest.mark.parametrize("spare", [True, False])
 def test_parts_by_cores(number, machine, parts, rows, spare, cores, monkeypatch):
-    cores(number)  # 0 is TensorFlow's for "as many as the machine has"
+    cores(number)  # in TensorFlow, 0 means all cores of the machine
     monkeypatch.setattr(backend, "available_cores", lambda: machine)
     graph = tf.Graph()
     with graph.as_default():
         batch = tf.compat.v1.placeholder("float32", (rows, 1))
-        if spare:  # two for each core, or as many as it takes
+        if spare:  # two for each core, or parts of about 32 rows
             parts = min(16, 2 * parts if rows is None else 15 * parts)
         assert len(backend.split_batch([batch], spare)) == parts
 
@@ -741,7 +740,7 @@ def test_config_round_trip(name, options):
 
 
 def stack(module):
-    """A model of all three recurrent, and always with the same weights."""
+    """Returns a model of all three recurrent layers, always with the same weights."""
     model = keras.Sequential(
         [
             keras.Input((None, WIDTH)),
@@ -801,7 +800,7 @@ def losses_by_keras():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_training_is_that_of_keras(jit_compile, calls):
+def test_training_equals_keras(jit_compile, calls):
     actual = losses(recurrent, jit_compile=jit_compile)
     assert calls
     assert actual[-1] < 0.3 * actual[0]
@@ -823,13 +822,13 @@ def test_training_on_ids_is_that_on_one_hot_rows(name):
         model.fit(x, targets, epochs=2, shuffle=False, verbose=0)
         trained.append(layer.get_weights())
     for a, b, old in zip(*trained, before, strict=True):
-        # Two updates of weights below 4, of some ten roundings each: 2 * 10 * 2**-22.
+        # Two updates of weights below 4, about ten roundings each: 2 * 10 * 2**-22.
         np.testing.assert_allclose(a, b, rtol=0, atol=5e-6)
         assert np.abs(a - old).max() > 1e-3
 
 
 @each_layer
-def test_integers_of_one_feature_are_numbers_and_no_ids(name):
+def test_integers_of_one_feature_are_not_ids(name):
     layer, stock = (getattr(m, name)(UNITS) for m in (recurrent, keras.layers))
     series = np.arange(24, dtype=np.int32).reshape(2, 12, 1) % 5
     expected = stock(series.astype(np.float32))

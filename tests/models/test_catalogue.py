@@ -1,6 +1,10 @@
 import dataclasses
+import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,27 +25,27 @@ def test_found_by_name_and_loaded(name, tmp_path, monkeypatch):
     assert (model.compiled, model.stateful) == (False, False)
 
 
-def test_name_wins_over_a_file_that_is_no_model(tmp_path, monkeypatch):
-    # A corpus may well be called so, and lie here.
+def test_name_takes_precedence_over_a_file(tmp_path, monkeypatch):
+    # The file can be a corpus with the name of a model.
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shakespeare").write_text("Shall I compare thee")
     assert catalogue.find("shakespeare") == catalogue.path_of("shakespeare")
 
 
-def test_path_is_a_path(tmp_path, monkeypatch):
+def test_path_of_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "shakespeare.keras").write_bytes(b"of one's own")
+    (tmp_path / "shakespeare.keras").write_bytes(b"custom")
     for path in ("shakespeare.keras", tmp_path / "shakespeare.keras"):
-        assert catalogue.find(path).read_bytes() == b"of one's own"
+        assert catalogue.find(path).read_bytes() == b"custom"
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("shakespear", "no model file shakespear, .* Did you mean shakespeare"),
+        ("shakespear", "'shakespear' is neither .* Did you mean shakespeare"),
         ("Tang-Poems", "Did you mean tang-poems"),
         ("poet.keras", f"Known: {', '.join(NAMES)}"),
-        ("", "no model file"),
+        ("", "neither an existing model file nor the name of a pretrained model"),
     ],
 )
 def test_unknown_name(name, message, tmp_path, monkeypatch):
@@ -52,9 +56,9 @@ def test_unknown_name(name, message, tmp_path, monkeypatch):
 
 @pytest.fixture
 def _copy(tmp_path, monkeypatch):
-    """A catalogue of one model, in a folder that may be spoiled."""
+    """Replaces the folder of the models by a copy with one model, for changes."""
     shutil.copy(catalogue.path_of("dinosaurs"), tmp_path)
-    monkeypatch.setattr(catalogue, "_FOLDER", tmp_path)
+    monkeypatch.setattr(catalogue, "_folder", lambda: tmp_path)
 
 
 @pytest.mark.usefixtures("_copy")
@@ -77,7 +81,7 @@ def test_missing_file_is_named(tmp_path):
         textgen.load("dinosaurs")
 
 
-def test_entries_are_whole():
+def test_entries_are_complete():
     for name, entry in textgen.PRETRAINED.items():
         assert entry.corpus in textgen.CORPORA, name
         assert 0 < entry.nats < 10, name
@@ -98,7 +102,7 @@ def test_list(capsys):
 
 
 @pytest.mark.usefixtures("_copy")
-def test_list_of_what_is_not_installed(capsys):
+def test_list_names_missing_models(capsys):
     assert cli.main(["list"]) == 0
     printed = capsys.readouterr().out
     assert "    missing, " in printed
@@ -137,9 +141,52 @@ def test_name_of_a_dinosaur_is_one_line(capsys, monkeypatch, tmp_path):
     assert re.fullmatch("tyr[a-z]*\n", capsys.readouterr().out)
 
 
-def test_fourteen_lines_are_fourteen_written_lines(capsys, monkeypatch, tmp_path):
+def test_fourteen_lines_are_not_empty(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     options = ["--prompt", "Shall I compare thee ", "--max-lines", "14", "--seed", "0"]
     assert cli.main(["generate", "sonnets-large", *options]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.strip()]) == 14
+
+
+def run_in_clone(folder, *arguments):
+    """Runs Python in a clone of textgen that is not installed."""
+    package = Path(textgen.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, folder / "textgen", ignore=ignored)
+    # With -S, Python does not read the .pth file of an editable installation.
+    return subprocess.run(
+        [sys.executable, "-S", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "package"),
+    [
+        ("textgen.load_corpus('dinosaurs')", "data"),
+        ("textgen.PRETRAINED", "pretrained"),
+    ],
+)
+def test_clone_that_is_not_installed(code, package, tmp_path):
+    done = run_in_clone(tmp_path, "-c", f"import textgen; {code}")
+    assert "ModuleNotFoundError" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"FileNotFoundError: textgen is not installed: the package textgen.{package} "
+        "is missing. Run `pip install .` (or `make demo`) in the folder of the clone, "
+        f"{tmp_path}."
+    )
+
+
+@pytest.mark.parametrize("command", [["list"], ["generate", "dinosaurs"]])
+def test_commands_in_a_clone_that_is_not_installed(command, tmp_path):
+    done = run_in_clone(tmp_path, "-m", "textgen", *command)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"textgen {command[0]}: error: textgen is not installed: "
+    )
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""

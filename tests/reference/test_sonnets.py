@@ -23,8 +23,7 @@ def model(text):
     path = pathlib.Path(os.environ["TEXTGEN_DATA"]).expanduser() / MODEL
     if not path.is_file():
         pytest.skip(f"no copy of the model {MODEL} in TEXTGEN_DATA")
-    with pytest.warns(UserWarning, match="dropped batch_input_shape, implementation"):
-        return legacy.convert(path, textgen.Vocabulary.from_text(text))
+    return legacy.convert(path, textgen.Vocabulary.from_text(text))
 
 
 def test_numbers_of_the_notebook(text):

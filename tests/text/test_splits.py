@@ -27,7 +27,7 @@ def test_split_sizes(items, validation, sizes):
     assert train + held_out == text
 
 
-def test_split_where_nanogpt_does():
+def test_split_at_the_index_of_nanogpt():
     n = 1_115_394
     train, validation = textgen.split(range(n), validation=0.1)
     assert train == range(int(0.9 * n))
@@ -53,7 +53,7 @@ def test_split_share_out_of_range(validation):
 @pytest.mark.parametrize(("validation", "held_out"), [(0, 0), (0.1, 3), (0.5, 12)])
 def test_split_lines_is_a_sample_of_the_lines(validation, held_out, seed):
     lines = [f"line {number}" for number in range(24)]
-    # Separators that `str.splitlines` knows are part of a line, as for the datasets.
+    # Only "\n" ends a line, as in the datasets; `str.splitlines` has more separators.
     lines[3], lines[7], lines[8] = "a\x85b", "\x0c", " "
     order = random.Random(seed).sample(range(24), 24)
     train, validation_lines = textgen.split_lines("\n".join(lines), validation, seed)
@@ -68,7 +68,7 @@ def test_split_lines_defaults():
     assert len(expected[1]) == 5
 
 
-def test_split_lines_leaves_empty_lines_out():
+def test_split_lines_skips_empty_lines():
     lines = ["one", "two", "three", "four"]
     text = "\n\none\ntwo\n\n\nthree\nfour\n\n"
     assert textgen.split_lines(text, 0.5) == textgen.split_lines("\n".join(lines), 0.5)

@@ -1,4 +1,4 @@
-"""What several commands do: load models, split texts, check files."""
+"""Functions that several commands use: load models, split texts, check files."""
 
 import argparse
 import contextlib
@@ -15,32 +15,45 @@ from textgen.text import splits
 
 
 def load(arguments: argparse.Namespace) -> Any:
-    """Loads a model, or several as one; tells of a mistyped name at once."""
+    """Loads a model, or a blend of several.
+
+    Raises:
+        FileNotFoundError: A model does not exist. This is checked before Keras is
+            imported, so that the error is fast.
+        ValueError: `--weights` or `--unknown` do not fit the models.
+    """
     paths = [catalogue.find(model) for model in arguments.models]
     weights = getattr(arguments, "weights", None)
     if weights and len(weights) != len(paths):
         raise ValueError(
-            f"--weights has {len(weights)} numbers for {len(paths)} models."
+            f"--weights needs one number per model: there are {len(weights)} numbers "
+            f"for {len(paths)} models."
         )
     import_keras()
     models = [textgen.load(path) for path in paths]
-    return models[0] if len(models) == 1 else textgen.Blend(models, weights)
+    model = models[0] if len(models) == 1 else textgen.Blend(models, weights)
+    unknown = getattr(arguments, "unknown", None)
+    if unknown not in (None, "error", "skip") and unknown not in model.vocabulary:
+        raise ValueError(
+            f"--unknown {unknown} must be error, skip, or a symbol of the vocabulary."
+        )
+    return model
 
 
 def import_keras() -> Any:
-    """Imports Keras without the lines that TensorFlow prints as it starts."""
+    """Imports Keras without the lines that TensorFlow prints when it starts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _silent_descriptor(2):
         import keras
 
-        # The first operation looks for a GPU, and says so when there is none.
+        # The first operation searches for a GPU, and prints a message without one.
         keras.ops.zeros(())
     return keras
 
 
 @contextlib.contextmanager
 def _silent_descriptor(descriptor: int) -> Iterator[None]:
-    """Sends a file descriptor nowhere: native code does not use `sys.stderr`."""
+    """Discards the output of a file descriptor: native code bypasses `sys.stderr`."""
     saved, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, descriptor)
@@ -51,37 +64,57 @@ def _silent_descriptor(descriptor: int) -> Iterator[None]:
         os.close(nowhere)
 
 
-def check_new_file(path: str | Path, overwrite: bool | None = None) -> None:
+def corpus_notes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the notes that a model keeps about its corpus, see `model.notes`."""
+    name = arguments.corpus
+    return {
+        "corpus": "standard input" if name == "-" else Path(name).name,
+        "encoding": arguments.encoding,
+        "lowercase": arguments.lowercase,
+        "level": arguments.level,
+    }
+
+
+def check_new_file(
+    path: str | Path, option: str, overwrite: bool | None = None
+) -> None:
     """Checks that a file can be written, before any work is done for it.
 
     Args:
         path: str or path.
+        option: str. The option that gives the path; empty for a positional argument.
         overwrite: bool or `None`. Whether `--overwrite` was given; `None` for a command
-            that has no such option.
+            without this option.
+
+    Raises:
+        OSError: The file cannot be written. The subclass says why.
     """
     path = Path(path)
+    start = f"{option} {path}".strip()
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.parent} to write into.")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"No file {path} can be written here.")
+        raise FileNotFoundError(f"{start}: the folder {path.parent} does not exist.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{start} is a folder: give the name of a file.")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{start}: the folder {path.parent} is not writable.")
     if path.exists() and not overwrite:
-        option = "" if overwrite is None else "--overwrite, or "
-        raise FileExistsError(f"{path} exists; give {option}another name.")
+        remedy = "" if overwrite is None else "use --overwrite to replace it, or "
+        raise FileExistsError(f"{start} exists: {remedy}give another name.")
 
 
-def output_path(arguments: argparse.Namespace) -> Path:
-    """Checks where a model is to be saved, before any work is done for it."""
+def output_path(arguments: argparse.Namespace, option: str = "--output") -> Path:
+    """Returns the path of the model to save, checked before any work is done for it."""
     output = Path(arguments.output)
     if output.suffix != ".keras":
-        raise ValueError(f"The output {output} must end in .keras.")
-    check_new_file(output, arguments.overwrite)
+        raise ValueError(f"{option} {output} must end in .keras.".strip())
+    check_new_file(output, option, arguments.overwrite)
     return output
 
 
 def split(
     text: str, validation: float, vocabulary: Any, arguments: argparse.Namespace
 ) -> tuple[Any, Any]:
-    """Cuts a text into what `train` learns from and what it holds out.
+    """Splits a text into a part for training and a held-out part.
 
     Returns:
         Two str, or, with `--lines`, two lists of lines.
@@ -90,7 +123,7 @@ def split(
         return splits.split_lines(text, validation, arguments.seed)
     if vocabulary.level == "character":
         return splits.split(text, validation)
-    # A word is not cut in two.
+    # The boundary must not be inside a word.
     ends = np.fromiter(map(len, vocabulary.tokens(text)), np.int64).cumsum()
     train_ends, _ = splits.split(ends, validation)
     cut = int(train_ends[-1]) if len(train_ends) else 0

@@ -16,21 +16,30 @@ def add_convert(commands: Any) -> None:
     parser = commands.add_parser(
         "convert",
         help="convert a Keras 2 model (.h5) to a .keras file",
-        description="Convert a model that Keras 2 saved as .h5 to a .keras file, with "
-        "the vocabulary of the text that it was trained on.",
+        usage="%(prog)s OLD.h5 NEW.keras --corpus CORPUS [options]",
+        description="Convert a model that Keras 2 saved as .h5 to a .keras file, which "
+        "the other commands read. The old file has no vocabulary, so the text that the "
+        "model was trained on is needed.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_convert, parser=parser)
     add = parser.add_argument
-    add("model", metavar="OLD.h5", help="the file that model.save of Keras 2 wrote")
+    add("model", metavar="OLD.h5", help="the file that Keras 2 wrote with model.save")
     add("output", metavar="NEW.keras", help="the file to write")
     add("--overwrite", action="store_true", help="replace an existing file")
-    add("--corpus", required=True, help="the text that the model was trained on")
+    add(
+        "--corpus",
+        required=True,
+        metavar="CORPUS",
+        help="the text that the model was trained on: a text file, a corpus name (see "
+        "`textgen list`), or - for standard input; --encoding, --lowercase and --level "
+        "must be as in that training",
+    )
     options.add_text(parser)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    output = common.output_path(arguments)
+    output = common.output_path(arguments, "")
     text = corpora.load_corpus(
         arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
     )
@@ -43,6 +52,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         model = legacy.convert(arguments.model, vocabulary)
     for warning in caught:
         print(f"textgen convert: warning: {warning.message}", file=sys.stderr)
+    model.notes = common.corpus_notes(arguments)
     model.save(output)
     more = shlex.join(["textgen", "generate", str(output)])
     print(f"Saved {output}. To generate text:\n  {more}")

@@ -13,77 +13,97 @@ from textgen.text import corpora
 
 SEPARATOR = "-" * 20  # between texts of several lines
 
+# Minimums of the options that both commands have.
+MINIMUMS = {"temperature": 0, "max_lines": 1, "seed": 0}
+
 
 def add_generate(commands: Any) -> None:
     """Adds the command `generate` to the parser."""
     parser = commands.add_parser(
         "generate",
         help="generate text with a trained model",
-        description="Generate text with a trained model. A single text is printed "
-        "while it is generated.",
+        usage="%(prog)s MODEL [MODEL ...] [options]",
+        description="Generate text with a trained model, token by token. "
+        f"{options.TOKEN} A single text is printed while it is generated.\n\nIn "
+        r"--prompt, --stop and --forbid, \n is a newline, \t a tab and \\ a backslash.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_generate, parser=parser)
     add = parser.add_argument
     options.add_models(parser)
-    options.add_writing(parser)
-    add("--prompt", default="", help="the beginning of the text")
     add(
-        "--stop",
-        nargs="+",
+        "--prompt",
+        default="",
         metavar="TEXT",
-        help=r"stop before any of these strings; \n is a newline",
+        help="the beginning of the text, which the model continues (default: none)",
     )
-    add("--count", type=int, default=1, help="number of texts to generate")
+    options.add_writing(parser)
+    add("--count", type=int, default=1, metavar="N", help="number of texts to generate")
     add(
         "--novel",
         metavar="CORPUS",
-        help="generate only texts that are no line of this file, and none twice",
+        help="generate only texts that are not a line of this text file or named "
+        "corpus, and no text twice",
     )
     add(
         "--no-echo",
         action="store_true",
-        help="print the continuation without the prompt",
+        help="print the generated text without the prompt",
     )
-    add("-o", "--output", metavar="FILE", help="write the texts to this new file")
+    add(
+        "-o", "--output", metavar="FILE", help="write the texts to this file, a new one"
+    )
 
-    choice = parser.add_argument_group("how each symbol is sampled")
+    choice = parser.add_argument_group(
+        "how the next token is chosen",
+        "--top-k and the first three options restrict the tokens to sample from.",
+    )
     add = choice.add_argument
-    add("--top-k", type=int, help="sample from the K most probable symbols")
     add(
         "--top-p",
         type=float,
-        help="sample from the fewest most probable symbols that have this probability "
-        "together",
+        metavar="P",
+        help="sample from the smallest number of most probable tokens whose "
+        "probabilities sum to P",
     )
     add(
         "--min-p",
         type=float,
-        help="sample from symbols that are at least this times as probable as the most "
-        "probable one",
+        metavar="P",
+        help="sample from tokens that have at least P times the probability of the "
+        "most probable token",
     )
     add(
         "--typical-p",
         type=float,
-        help="sample from the most typical symbols that have this probability together",
+        metavar="P",
+        help="locally typical sampling: prefer tokens whose information content is "
+        "near the mean, until their probabilities sum to P",
     )
-    add("--repetition-penalty", type=float, help="above 1: repeat symbols less")
+    add(
+        "--repetition-penalty",
+        type=float,
+        metavar="X",
+        help="values above 1 make tokens less probable that are already in the text",
+    )
     add(
         "--forbid",
         default="",
-        metavar="SYMBOLS",
-        help="symbols that are never generated",
+        metavar="TEXT",
+        help="never generate the tokens of this text, for example --forbid 0123456789",
     )
     add(
         "--num-beams",
         type=int,
-        help="beam search for the most probable text, with this number of beams",
+        metavar="N",
+        help="instead of sampling, search for the most probable text with N beams",
     )
     add(
         "--length-penalty",
         type=float,
         default=1.0,
-        help="length penalty of the beam search; a larger value prefers longer texts",
+        metavar="X",
+        help="with --num-beams: larger values prefer longer texts",
     )
 
 
@@ -92,9 +112,11 @@ def add_complete(commands: Any) -> None:
     parser = commands.add_parser(
         "complete",
         help="complete what you type, interactively",
-        description="Ask for the beginning of a text, generate the rest, and ask "
-        "again. /help lists the commands; Ctrl-C stops a text, Ctrl-D leaves. In a "
-        "pipe, each input line is a beginning.",
+        usage="%(prog)s MODEL [MODEL ...] [options]",
+        description="Ask for the beginning of a text, generate the rest token by "
+        f"token, and ask again. {options.TOKEN}\n\nWhile it runs, /help lists commands "
+        "that change these options, Ctrl-C stops a text, and Ctrl-D leaves. In a pipe, "
+        "each input line is a beginning.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_complete, parser=parser)
@@ -103,16 +125,20 @@ def add_complete(commands: Any) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    if arguments.count < 1:
-        raise ValueError(f"--count {arguments.count} must be at least 1.")
+    options.check_minimums(arguments, {**MINIMUMS, "max_new_tokens": 0, "count": 1})
+    if arguments.novel and arguments.num_beams is not None:
+        raise ValueError("--novel cannot be used with --num-beams.")
     if arguments.output:
-        common.check_new_file(arguments.output)
+        common.check_new_file(arguments.output, "--output")
     known = None
     if arguments.novel:
         known = corpora.load_corpus(arguments.novel).split("\n")
     model = common.load(arguments)
+    forbidden = completion.unescape(arguments.forbid)
+    if set(model.vocabulary.tokens(forbidden)) >= set(model.vocabulary.symbols):
+        raise ValueError("--forbid must not have all tokens of the vocabulary.")
     filters = ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
-    options = {
+    settings = {
         "max_new_tokens": arguments.max_new_tokens,
         "max_lines": arguments.max_lines,
         "temperature": arguments.temperature,
@@ -120,13 +146,13 @@ def _generate(arguments: argparse.Namespace) -> None:
         "seed": arguments.seed,
         "unknown": arguments.unknown,
         "echo": not arguments.no_echo,
-        "forbidden": completion.unescape(arguments.forbid),
+        "forbidden": forbidden,
         **{name: getattr(arguments, name) for name in filters},
     }
     prompt = completion.unescape(arguments.prompt)
     pieces: Iterable[str]
     if arguments.count == 1 and known is None and arguments.num_beams is None:
-        pieces = itertools.chain(model.stream(prompt, **options), ["\n"])
+        pieces = itertools.chain(model.stream(prompt, **settings), ["\n"])
     else:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
@@ -136,11 +162,10 @@ def _generate(arguments: argparse.Namespace) -> None:
                 exclude=known,
                 num_beams=arguments.num_beams,
                 length_penalty=arguments.length_penalty,
-                **options,
+                **settings,
             )
         for warning in caught:
             print(f"textgen generate: {warning.message}", file=sys.stderr)
-        # Texts of several lines are told apart by a line of dashes.
         several = any("\n" in text.strip("\n") for text in texts)
         between = f"\n{SEPARATOR}\n" if several else "\n"
         pieces = [between.join(texts), "\n"] if texts else []
@@ -153,18 +178,16 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _complete(arguments: argparse.Namespace) -> int:
-    model = common.load(arguments)
-    # Not at the top, since it loads Keras.
-    from textgen.decoding.request import default_length
-
-    length = arguments.max_new_tokens
-    if length is None:
-        length = default_length(arguments.max_lines)
+    options.check_minimums(
+        arguments, {**MINIMUMS, "max_new_tokens": 1, "max_lines": 0, "top_k": 1}
+    )
     return completion.complete(
-        model,
+        common.load(arguments),
         temperature=arguments.temperature,
-        max_new_tokens=length,
+        max_new_tokens=arguments.max_new_tokens,
         max_lines=arguments.max_lines,
+        stop=[completion.unescape(text) for text in arguments.stop or []] or None,
+        top_k=arguments.top_k,
         seed=arguments.seed,
         unknown=arguments.unknown,
     )

@@ -1,8 +1,11 @@
 """`textgen evaluate`, `textgen info` and `textgen list`."""
 
 import argparse
+import itertools
+import json
 import math
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 import textgen
@@ -10,14 +13,19 @@ from textgen.cli import common, options
 from textgen.models import catalogue
 from textgen.text import corpora
 
+MAX_SHOWN = 60  # characters of the vocabulary that `info` shows
+INDENT = 16  # columns of the names of the lines
+
 
 def add_evaluate(commands: Any) -> None:
     """Adds the command `evaluate` to the parser."""
     parser = commands.add_parser(
         "evaluate",
         help="measure how well a model predicts a text",
+        usage="%(prog)s MODEL [MODEL ...] CORPUS [options]",
         description="Measure how well a model predicts a text: the mean negative log "
-        "probability of a symbol, in nats and bits, and the perplexity.",
+        "probability of a token, in nats and in bits, and the perplexity. Lower is "
+        f"better. {options.TOKEN}",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_evaluate, parser=parser)
@@ -26,29 +34,27 @@ def add_evaluate(commands: Any) -> None:
     add(
         "corpus",
         metavar="CORPUS",
-        help="text file, corpus name, or - for standard input",
+        help="the text to predict: a text file, a corpus name (see `textgen list`), "
+        "or - for standard input",
     )
-    add("--encoding", default="utf-8", help="text encoding of the file")
-    add("--lowercase", action="store_true", help="convert the text to lower case")
+    options.add_encoding(parser)
     add(
         "--last",
         type=float,
         metavar="SHARE",
-        help="evaluate only the part of the text that `train --validation SHARE` holds "
-        "out",
+        help="evaluate only the part of the text that `textgen train --validation "
+        "SHARE` holds out: the end of the text, or random lines with --lines",
     )
     add("--lines", action="store_true", help="score each line as a separate text")
     add(
         "--seed",
         type=int,
         default=0,
-        help="the seed of `train`, for --lines with --last",
+        metavar="N",
+        help="the --seed of `textgen train`; with --lines, it decides which lines are "
+        "held out",
     )
-    add(
-        "--unknown",
-        help="what to do with symbols that the model does not know: error, skip, or a "
-        "symbol that replaces them",
-    )
+    options.add_unknown(parser, "text")
 
 
 def add_list(commands: Any) -> None:
@@ -57,7 +63,7 @@ def add_list(commands: Any) -> None:
         "list",
         help="list the pretrained models and the named corpora",
         description="List the pretrained models and the corpora that other commands "
-        "take by name.",
+        "take by name: MODEL and CORPUS in their help.",
     )
     parser.set_defaults(run=_list, parser=parser)
 
@@ -67,8 +73,10 @@ def add_info(commands: Any) -> None:
     parser = commands.add_parser(
         "info",
         help="describe a model",
-        description="Describe a model: its network, its vocabulary, and the device "
-        "that it runs on here.",
+        usage="%(prog)s MODEL",
+        description="Describe a model: its network, the text that it was trained on, "
+        "the loss on the part of this text that was held out, and its vocabulary.",
+        formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_info, parser=parser)
     parser.add_argument(
@@ -94,9 +102,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         text = [line + "\n" for line in text]
     score = model.score(text, unknown=arguments.unknown)
     lines = {
-        "symbols": f"{score.count:,}",
-        "nats": f"{score.nats:.4f} a symbol",
-        "bits": f"{score.bits:.4f} a symbol",
+        "tokens": f"{score.count:,}",
+        "nats": f"{score.nats:.4f} per token",
+        "bits": f"{score.bits:.4f} per token",
         "perplexity": f"{score.perplexity:.4g}",
     }
     for name, value in lines.items():
@@ -104,13 +112,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
+    pretrained = catalogue.PRETRAINED  # an error comes before the first line
     print("Pretrained models, with the loss on held-out text:\n")
-    for name, model in catalogue.PRETRAINED.items():
+    for name, model in pretrained.items():
         path = catalogue.path_of(name)
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "missing"
         bits = model.nats / math.log(2)
         print(f"  {name}: {model.description}")
-        print(f"    {size}, {model.nats:.3f} nats, {bits:.3f} bits a character")
+        print(f"    {size}, {model.nats:.3f} nats, {bits:.3f} bits per character")
         print(f"    {shlex.join(['textgen', 'generate', name, *model.options])}")
     print("\nCorpora:\n")
     for name, known in corpora.CORPORA.items():
@@ -122,35 +131,92 @@ def _list(arguments: argparse.Namespace) -> None:
 def _info(arguments: argparse.Namespace) -> None:
     model = common.load(arguments)
     vocabulary = model.vocabulary
-    shown = "".join(vocabulary.symbols[:60]) if vocabulary.level == "character" else ""
-    if isinstance(model, textgen.LanguageModel):
-        kind = "many-to-many" if model.return_sequences else "many-to-one"
-        if not model.return_sequences:
-            kind += f", windows of {model.sequence_length}"
-        elif model.start_step:
-            kind += ", begins with a start step"
-        if model.end_token is not None:
-            kind += f", ends with {vocabulary.symbols[model.end_token]!r}"
-        lines = {
-            "network": f"{model.cell}, units {' '.join(map(str, model.units))}, {kind}",
-            "input": f"vectors of {model.embedding}" if model.embedding else "one-hot",
-            "computation": model.computation(),
-        }
-    else:
-        names = [type(layer).__name__ for layer in model.network.layers]
-        lines = {
-            "network": f"of one's own: {', '.join(names)}",
-            "input": model.input_kind,
-        }
+    lines = {**_network(model), **_training(model)}
     if entry := catalogue.PRETRAINED.get(arguments.models[0]):
         lines |= {
             "corpus": entry.corpus,
-            "held-out": f"{entry.nats:.4f} nats a character",
+            "held-out loss": f"{entry.nats:.4f} nats per character",
         }
-    lines |= {
-        "weights": f"{model.count_params():,}",
-        "steps": f"{int(model.optimizer.iterations):,}" if model.compiled else "none",
-        "vocabulary": f"{len(vocabulary):,} {vocabulary.level}s {shown!r}",
-    }
+    lines["vocabulary"] = _vocabulary(vocabulary)
     for name, value in lines.items():
-        print(f"{name + ':':13}{value}")
+        value = value.replace("\n", "\n" + " " * INDENT)
+        print(f"{name + ':':{INDENT - 1}} {value}")
+
+
+def _network(model: Any) -> dict[str, str]:
+    """Returns lines about the network and its computation."""
+    if not isinstance(model, textgen.LanguageModel):
+        names = [type(layer).__name__ for layer in model.network.layers]
+        return {
+            "network": f"custom Keras network: {', '.join(names)}",
+            "input": model.input_kind,
+            "weights": f"{model.count_params():,}",
+        }
+    kind = "many-to-many" if model.return_sequences else "many-to-one"
+    if not model.return_sequences:
+        kind += f", windows of {model.sequence_length}"
+    elif model.start_step:
+        kind += ", begins with a start step"
+    if model.end_token is not None:
+        kind += f", ends with {model.vocabulary.symbols[model.end_token]!r}"
+    return {
+        "network": f"{model.cell}, units {' '.join(map(str, model.units))}, {kind}",
+        "input": f"embedding of size {model.embedding}"
+        if model.embedding
+        else "one-hot",
+        "weights": f"{model.count_params():,}",
+        "computation": model.computation(),
+    }
+
+
+def _training(model: Any) -> dict[str, str]:
+    """Returns lines about the training: the notes of the model, and its steps."""
+    notes: dict[str, Any] = dict(model.notes)
+    steps = f"{int(model.optimizer.iterations):,}" if model.compiled else "not compiled"
+    if notes.get("level") == model.vocabulary.level:
+        del notes["level"]  # the line about the vocabulary says it
+    names: dict[str, str] = {"lowercase": "lower-cased", "lines": "single lines"}
+    loss, share = notes.get("held_out_nats"), notes.get("held_out")
+    if isinstance(loss, float) and isinstance(share, float):
+        unit = "character" if model.vocabulary.level == "character" else "token"
+        part = f"{100 * share:.4g} % of the"
+        part = f"{part} lines" if notes.get("lines") else f"the last {part} text"
+        notes["held-out loss"] = (
+            f"{loss:.4f} nats ({loss / math.log(2):.4f} bits) per {unit}, on {part}"
+        )
+        del notes["held_out_nats"], notes["held_out"]
+    elif loss is None and share == 0:
+        notes["held-out loss"] = "not measured: no text was held out"
+        del notes["held_out"]
+    lines = {names.get(key, key): _shown(value) for key, value in notes.items()}
+    return {**lines, "training steps": steps}
+
+
+def _shown(value: Any) -> str:
+    """Returns a note as text, complete."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _vocabulary(vocabulary: Any) -> str:
+    """Returns the size of a vocabulary, its first tokens, and the number of others."""
+    if vocabulary.level == "character":
+        shown = vocabulary.symbols[:MAX_SHOWN]
+        text, kind = repr("".join(shown)), "characters"
+    else:
+        shown = list(_first_words(vocabulary.symbols))
+        text, kind = ", ".join(map(repr, shown)), "tokens (words and single characters)"
+    others = len(vocabulary) - len(shown)
+    more = f" and {others:,} more" if others else ""
+    return f"{len(vocabulary):,} {kind}: {text}{more}"
+
+
+def _first_words(symbols: tuple[str, ...]) -> Iterator[str]:
+    """Yields the first words of a vocabulary, about `MAX_SHOWN` characters in all."""
+    words = [symbol for symbol in symbols if symbol[:1].isalpha()] or symbols
+    lengths = itertools.accumulate(len(word) + 4 for word in words)  # quotes and comma
+    for word, length in zip(words, lengths, strict=False):
+        yield word
+        if length >= MAX_SHOWN:
+            break

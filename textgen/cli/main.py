@@ -1,7 +1,7 @@
 """The command line: parses arguments, calls the library, prints.
 
-Keras and TensorFlow are imported by the commands that need them, so that `--help` and
-a mistyped argument answer at once.
+Only the commands that need Keras and TensorFlow import them, so that `--help` and
+errors about mistyped arguments are fast.
 """
 
 import argparse
@@ -11,9 +11,22 @@ from collections.abc import Sequence
 
 import textgen
 from textgen.cli import convert, generate, inspect, train
-from textgen.cli.options import Parser
+from textgen.cli.options import HelpFormatter, Parser
 from textgen.cli.streams import discard
 from textgen.text.unknown import UnknownSymbolsError
+
+UNKNOWN_REMEDY = (
+    "Use --unknown skip to leave them out, or --unknown S to replace them with a "
+    "symbol S of the vocabulary."
+)
+
+EXAMPLES = """\
+`textgen COMMAND --help` explains the arguments of a command. Examples:
+
+  textgen list
+  textgen generate shakespeare --prompt "shall i "
+  textgen train poems.txt --output poems.keras
+  textgen complete poems.keras"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments, without the program's name. Defaults to `sys.argv[1:]`.
 
     Returns:
-        int. The exit code: 0; 1 for an error of the program's own; 2 for bad input;
-        130 after Ctrl-C.
+        int. The exit code: 0; 1 for an error in the program; 2 for bad input; 130
+        after Ctrl-C.
     """
-    # What cannot be shown (a lone surrogate, an old terminal) is shown escaped.
+    # A terminal cannot show lone surrogates, and an old one lacks more characters.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -45,14 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader has seen enough; nothing more may be written, not at exit either.
+        # The reader closed the pipe. Python would write the rest at exit, and fail.
         discard(sys.stdout)
         return 0
     except UnknownSymbolsError as error:
-        remedy = "Use --unknown skip to leave them out, or --unknown and a stand-in."
+        known = "unknown" in arguments  # otherwise only --prompt can have such symbols
+        remedy = UNKNOWN_REMEDY if known else "Give another --prompt."
         return _fail(arguments, error.describe(remedy), 2)
     except (ValueError, OSError) as error:
-        return _fail(arguments, str(error), 2)
+        return _fail(arguments, arguments.parser.name_options(str(error)), 2)
     except Exception as error:
         if os.environ.get("TEXTGEN_DEBUG"):
             raise
@@ -72,12 +86,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="textgen",
         description="Train a recurrent language model on a text, and generate text "
         "with it.",
-        epilog="`textgen list` shows the pretrained models and the named corpora.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--version", action="version", version=f"textgen {textgen.__version__}"
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", dest="command", required=True, metavar="COMMAND"
+    )
     train.add_train(commands)
     generate.add_generate(commands)
     generate.add_complete(commands)

@@ -1,8 +1,19 @@
-"""Arguments that several commands share, and the parser."""
+"""Options that several commands share, their checks, and the parser."""
 
 import argparse
 import difflib
+import math
+import re
+import textwrap
+from collections.abc import Mapping
 from typing import Any, NoReturn
+
+from textgen.decoding.defaults import MAX_NEW_TOKENS, TEMPERATURE, TOKENS_PER_LINE
+
+TOKEN = (
+    "A token is a character, or a word if the model was trained with --level word; "
+    "then each space and punctuation mark is a token too."
+)
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -15,19 +26,50 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         help="a .keras file, or the name of a pretrained model (see `textgen list`); "
         "several models are blended: their probabilities are averaged",
     )
-    add("--weights", type=float, nargs="+", help="weight of each blended model")
+    add(
+        "--weights",
+        type=float,
+        nargs="+",
+        metavar="W",
+        help="weights of the blended models in the average, one per model (default: "
+        "equal weights)",
+    )
 
 
 def add_text(parser: Any) -> None:
     """Adds how a text is read."""
     add = parser.add_argument
-    add("--encoding", default="utf-8", help="text encoding of the file")
-    add("--lowercase", action="store_true", help="convert the text to lower case")
+    add_encoding(parser)
     add(
         "--level",
         choices=("character", "word"),
         default="character",
-        help="what a symbol of the vocabulary is",
+        help="what a token is: a character, or a word; at word level, each space and "
+        "punctuation mark is a token too",
+    )
+
+
+def add_encoding(parser: Any) -> None:
+    """Adds how the bytes of a text are read."""
+    add = parser.add_argument
+    add(
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="character encoding of the text file, such as latin-1",
+    )
+    add("--lowercase", action="store_true", help="convert the text to lower case")
+
+
+def add_unknown(parser: argparse.ArgumentParser, where: str) -> None:
+    """Adds the policy for unknown symbols."""
+    parser.add_argument(
+        "--unknown",
+        metavar="S",
+        help=f"what to do with symbols of the {where} that are not in the model's "
+        "vocabulary: error reports them, skip leaves them out, and any other S is a "
+        "symbol of the vocabulary that replaces them (default: as in the "
+        "training: error, or \ufffd with --vocabulary-size)",
     )
 
 
@@ -38,40 +80,84 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
         "--temperature",
         type=float,
         nargs="+",
-        default=[0.7],
-        help="sampling temperature: lower is more predictable, 0 always takes the most "
-        "probable symbol; several are used in turn, one for each symbol",
+        default=[TEMPERATURE],
+        metavar="T",
+        help="sampling temperature: lower values give more predictable text, higher "
+        "values more varied text, and 0 always takes the most probable token; several "
+        "values are used in turn, one per token",
     )
     add(
         "--max-new-tokens",
         type=int,
-        help="maximum number of symbols to generate (default: 400, or 100 for each of "
-        "--max-lines)",
+        metavar="N",
+        help=f"generate at most N tokens (default: {MAX_NEW_TOKENS}, or "
+        f"{TOKENS_PER_LINE} per line of --max-lines if that is more)",
     )
     add(
         "--max-lines",
         type=int,
-        help="stop after this number of lines; blank lines do not count",
+        metavar="N",
+        help="stop after N lines; blank lines do not count",
     )
     add(
         "--seed",
         type=int,
+        metavar="N",
         help="random seed; the same seed gives the same text (default: random)",
     )
     add(
-        "--unknown",
-        help="what to do with symbols that the model does not know: error, skip, or a "
-        "symbol that replaces them",
+        "--stop",
+        nargs="+",
+        metavar="TEXT",
+        help="end the text before the first of these strings (default: the end "
+        "of the line for a model of single lines, unless --max-lines is given)",
     )
+    add("--top-k", type=int, metavar="K", help="sample from the K most probable tokens")
+    add_unknown(parser, "prompt")
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that say something."""
+def check_minimums(
+    arguments: argparse.Namespace, minimums: Mapping[str, float]
+) -> None:
+    """Raises ValueError for an option that is below its minimum, infinite or NaN.
+
+    Args:
+        arguments: The parsed arguments.
+        minimums: Minimum of each option, by the name of its attribute.
+    """
+    for name, minimum in minimums.items():
+        values = getattr(arguments, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and not minimum <= value < math.inf:
+                finite = " and finite" if isinstance(value, float) else ""
+                raise ValueError(
+                    f"{_option(name)} {value} must be at least {minimum}{finite}."
+                )
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Shows each default that is a value, and keeps the line breaks of examples."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False):
+        default = action.default
+        if default is None or default is False or default in ("", argparse.SUPPRESS):
             return action.help
-        return super()._get_help_string(action)
+        values = default if isinstance(default, list) else [default]
+        return f"{action.help} (default: {' '.join(map(str, values))})"
+
+    # argparse would break lines inside the names of options.
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for each in text.split("\n\n"):
+            if lines:
+                lines.append("")
+            example = each.startswith("  ")
+            lines += each.split("\n") if example else self._split_lines(each, width)
+        return "\n".join(indent + line if line else "" for line in lines)
 
 
 class Parser(argparse.ArgumentParser):
@@ -82,14 +168,43 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
     def refuse(self, extra: list[str]) -> NoReturn:
-        """Ends the program because of arguments that it does not have."""
+        """Exits with an error about arguments that the command does not have."""
         name = extra[0].partition("=")[0]
         if not name.startswith("-"):
             self.error(
-                f"one argument too many: {name}. A name with spaces needs quotes; "
-                "several texts are joined by cat a.txt b.txt | textgen ... -"
+                f"one argument too many: {name}. A name with spaces needs quotes; to "
+                "join several texts, use cat a.txt b.txt | textgen ... -"
             )
         known = [each for each in self._option_string_actions if each.startswith("--")]
         near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         self.error(f"there is no option {name}{hint}")
+
+    def name_options(self, message: str) -> str:
+        """Replaces Python arguments in a message by the options of this command.
+
+        `top_k=0` becomes `--top-k 0`. A name without a value is replaced only if it has
+        an underscore, since others are ordinary words too. Names in quotes or in paths
+        are kept.
+        """
+        names = "|".join(
+            option.removeprefix("--").replace("-", "_")
+            for option in self._option_string_actions
+            if option.startswith("--")
+        )
+
+        def as_option(match: re.Match[str]) -> str:
+            name, items, word = match.groups()
+            if "=" in match[0]:
+                return f"{_option(name)} {(items or '').replace(',', '')}{word or ''}"
+            return _option(name) if "_" in name else match[0]
+
+        # After "=": a list, a word in quotes, or any other value, which is kept.
+        value = r"=(?:\[([^\]]*)\]|'([^'\s]+)')?"
+        pattern = rf"(?<![\w'\"/\\.-])({names})(?:{value}|(?![\w=/'\"\\-]|\.\w))"
+        return re.sub(pattern, as_option, message)
+
+
+def _option(name: str) -> str:
+    """Returns the option of an attribute: `--top-k` of `top_k`."""
+    return "--" + name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""Output that outlives its reader."""
+"""Output that does not fail when its reader closes the pipe."""
 
 import contextlib
 import os
@@ -8,10 +8,10 @@ from typing import Any, TextIO, cast
 
 
 class _LastingStream:
-    """A text stream that goes on, into nothing, when its reader has gone away.
+    """A text stream that discards its text after the reader has closed the pipe.
 
-    Without it, `textgen train … | head` would end the training at the first line that
-    nobody reads, and lose what was learned.
+    Without it, `textgen train … | head` would stop the training at the first line
+    after those that `head` reads, and the trained weights would be lost.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -21,7 +21,7 @@ class _LastingStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes a text, or drops it."""
+        """Writes a text, or discards it."""
         try:
             return self._stream.write(text)
         except BrokenPipeError:
@@ -38,7 +38,7 @@ class _LastingStream:
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
-    """Lets a command finish its work when the reader of its output has gone away."""
+    """Lets a command finish its work after the reader of its output has ended."""
     out, errors = (
         cast(TextIO, _LastingStream(stream)) for stream in (sys.stdout, sys.stderr)
     )
@@ -47,7 +47,7 @@ def lasting_output() -> Iterator[None]:
 
 
 def discard(stream: TextIO) -> None:
-    """Sends what a stream still holds, and all that follows, to the null device."""
+    """Sends the buffered text of a stream, and all later text, to the null device."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -16,9 +16,9 @@ from textgen.cli import common, completion, train_options
 from textgen.cli.streams import lasting_output
 from textgen.text import corpora
 
-WINDOW = 40  # symbols, unless --sequence-length says otherwise
+WINDOW = 40  # default of --sequence-length, in tokens
 
-LONG_LINE = 64  # symbols; a line up to this length is never cut by default
+LONG_LINE = 64  # tokens; by default, no line up to this length is cut
 
 
 def add_train(commands: Any) -> None:
@@ -28,7 +28,7 @@ def add_train(commands: Any) -> None:
 
 @lasting_output()
 def _train(arguments: argparse.Namespace) -> None:
-    arguments.overwrite |= arguments.resume  # what an earlier part of it has written
+    arguments.overwrite |= arguments.resume  # the files of the training so far
     output = common.output_path(arguments)
     train_options.check_options(arguments)
     print(f"Reading {arguments.corpus}", flush=True)
@@ -50,7 +50,7 @@ def _train(arguments: argparse.Namespace) -> None:
         if model.vocabulary != vocabulary:
             raise ValueError(
                 f"{checkpoints.last} was trained on another text than "
-                f"{arguments.corpus}: it has other symbols."
+                f"{arguments.corpus}: the vocabularies differ."
             )
         model.optimizer.learning_rate = rate
     else:
@@ -59,10 +59,15 @@ def _train(arguments: argparse.Namespace) -> None:
             _optimizer(keras, arguments, rate),
             jit_compile="auto" if arguments.jit is None else arguments.jit,
         )
+    model.notes = {
+        **common.corpus_notes(arguments),
+        "lines": arguments.lines,
+        "held_out": arguments.validation,
+    }
     prompt = _prompt(text, vocabulary, arguments)
     print(
-        f"{len(text):,} characters, {len(vocabulary):,} symbols, "
-        f"{len(train):,} batches an epoch, {model.count_params():,} weights"
+        f"{len(text):,} characters, a vocabulary of {len(vocabulary):,} tokens, "
+        f"{len(train):,} batches per epoch, {model.count_params():,} weights"
     )
     with _interruptible(model):
         history = model.fit(
@@ -70,32 +75,44 @@ def _train(arguments: argparse.Namespace) -> None:
             epochs=arguments.epochs,
             initial_epoch=checkpoints.epoch,
             validation_data=validation,
-            callbacks=[*_callbacks(keras, arguments, prompt), checkpoints],
+            callbacks=[*_callbacks(keras, model, arguments, prompt), checkpoints],
             verbose=1 if sys.stdout.isatty() else 2,
         )
     if not all(map(math.isfinite, history.history.get("loss", []))):
         raise ValueError(
-            "The loss became infinite or NaN, and nothing was saved: use a smaller "
-            f"--learning-rate than {arguments.learning_rate}."
+            "The loss became infinite or NaN, and the model was not saved: "
+            f"--learning-rate {arguments.learning_rate} must be smaller."
         )
     if not int(model.optimizer.iterations):
-        print("Nothing was learned yet, and nothing is saved.")
+        print("Stopped before the first training step: nothing was saved.")
         return
     model.save(output)
     _print_how_to_generate(output, prompt, arguments)
 
 
 def _checkpoints(output: Any, arguments: argparse.Namespace) -> Any:
-    """Makes the object that keeps the state of the training."""
-    checkpoints = textgen.Checkpoints(
-        output.with_suffix(".checkpoints"),
-        resume=arguments.resume,
-        overwrite=arguments.overwrite and not arguments.resume,
-    )
+    """Returns the callback that keeps the state of the training."""
+    folder = output.with_suffix(".checkpoints")
+    try:
+        checkpoints = textgen.Checkpoints(
+            folder,
+            resume=arguments.resume,
+            overwrite=arguments.overwrite and not arguments.resume,
+        )
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"--resume: the folder {folder} does not hold the state of a training. "
+            "Start it without --resume."
+        ) from error
+    except FileExistsError as error:
+        raise FileExistsError(
+            f"The folder {folder} already contains a training: use --resume to "
+            "continue it, --overwrite to replace it, or another --output."
+        ) from error
     if checkpoints.epoch >= arguments.epochs:
         raise ValueError(
-            f"--epochs {arguments.epochs}: this training has done {checkpoints.epoch}; "
-            "give a larger number to go on."
+            f"--epochs {arguments.epochs} must be greater than {checkpoints.epoch}, "
+            "the number of epochs that this training has done."
         )
     return checkpoints
 
@@ -103,7 +120,7 @@ def _checkpoints(output: Any, arguments: argparse.Namespace) -> Any:
 def _datasets(
     text: str, vocabulary: Any, arguments: argparse.Namespace
 ) -> tuple[Any, Any, int]:
-    """Makes the datasets to train and to validate on; returns their length, too."""
+    """Returns the datasets of training and validation, and their sequence length."""
     train_ids, validation_ids = (
         vocabulary.encode(part if isinstance(part, str) else "\n".join(part))
         for part in common.split(text, arguments.validation, vocabulary, arguments)
@@ -119,7 +136,7 @@ def _datasets(
 
 
 def _model(vocabulary: Any, arguments: argparse.Namespace, length: int) -> Any:
-    """Makes the model, not compiled."""
+    """Builds the model, not compiled."""
     return textgen.LanguageModel(
         vocabulary,
         cell=arguments.cell,
@@ -137,7 +154,7 @@ def _model(vocabulary: Any, arguments: argparse.Namespace, length: int) -> Any:
 
 
 def _prompt(text: str, vocabulary: Any, arguments: argparse.Namespace) -> str:
-    """The beginning of the samples."""
+    """Returns the beginning of the samples."""
     if arguments.prompt is not None:
         return completion.unescape(arguments.prompt)
     if arguments.lines:
@@ -146,8 +163,10 @@ def _prompt(text: str, vocabulary: Any, arguments: argparse.Namespace) -> str:
     return "".join(list(vocabulary.tokens(first_line))[:WINDOW])
 
 
-def _callbacks(keras: Any, arguments: argparse.Namespace, prompt: str) -> list:
-    """The callbacks of the training, in order."""
+def _callbacks(
+    keras: Any, model: Any, arguments: argparse.Namespace, prompt: str
+) -> list:
+    """Returns the callbacks of the training, in order."""
     callbacks = [
         keras.callbacks.TerminateOnNaN(),
         textgen.SampleText(
@@ -156,17 +175,36 @@ def _callbacks(keras: Any, arguments: argparse.Namespace, prompt: str) -> list:
             max_new_tokens=arguments.max_new_tokens,
         ),
     ]
+    stopping = None
     if arguments.early_stopping:
-        callbacks.append(
-            keras.callbacks.EarlyStopping(
-                patience=arguments.early_stopping, restore_best_weights=True
-            )
+        stopping = keras.callbacks.EarlyStopping(
+            patience=arguments.early_stopping, restore_best_weights=True
         )
+        callbacks.append(stopping)
     if arguments.log:
         callbacks.append(
             keras.callbacks.CSVLogger(arguments.log, append=arguments.resume)
         )
+    callbacks.append(_note_taker(keras, model, stopping))
     return callbacks
+
+
+def _note_taker(keras: Any, model: Any, stopping: Any) -> Any:
+    """Returns a callback that notes the number of epochs and the validation loss."""
+
+    def note_epoch(epoch: int, logs: dict) -> None:
+        model.notes["epochs"] = epoch + 1
+        if "val_loss" in logs:
+            model.notes["held_out_nats"] = float(logs["val_loss"])
+
+    def note_best(_: Any) -> None:
+        # At the end, early stopping restores the weights of the best epoch.
+        if stopping is not None and stopping.best is not None:
+            model.notes["held_out_nats"] = float(stopping.best)
+
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=note_epoch, on_train_end=note_best
+    )
 
 
 def _print_how_to_generate(
@@ -175,22 +213,22 @@ def _print_how_to_generate(
     more = ["textgen", "generate", str(output)]
     more += ["--count", "10"] if arguments.lines else ["--prompt", prompt]
     print(
-        f"Saved {output}. {output.with_suffix('.checkpoints')} has the state of the "
-        f"training, for --resume.\nTo generate text:\n  {shlex.join(more)}"
+        f"Saved {output}. The folder {output.with_suffix('.checkpoints')} holds the "
+        f"state of the training, for --resume.\nTo generate text:\n  {shlex.join(more)}"
     )
 
 
 def _learning_rate(keras: Any, arguments: argparse.Namespace, batches: int) -> Any:
-    """The rate or the schedule; `batches` is the number of them in an epoch."""
+    """Returns the learning rate or its schedule; an epoch has `batches` batches."""
     rate = arguments.learning_rate
     if arguments.schedule == "constant" and not arguments.warmup_steps:
         return rate
-    # The rate goes by the batches that were seen, with accumulation too.
+    # The schedule counts batches, also with gradient accumulation.
     steps = arguments.epochs * batches - arguments.warmup_steps
     if steps < 1:
         raise ValueError(
-            f"--warmup-steps {arguments.warmup_steps} must be less than the "
-            f"{arguments.epochs * batches} steps of this training."
+            f"--warmup-steps {arguments.warmup_steps} must be less than "
+            f"{arguments.epochs * batches}, the number of batches of this training."
         )
     return keras.optimizers.schedules.CosineDecay(
         0.0 if arguments.warmup_steps else rate,
@@ -202,7 +240,7 @@ def _learning_rate(keras: Any, arguments: argparse.Namespace, batches: int) -> A
 
 
 def _optimizer(keras: Any, arguments: argparse.Namespace, rate: Any) -> Any:
-    """Adam as the options say."""
+    """Returns the optimizer."""
     accumulated = arguments.gradient_accumulation_steps
     return keras.optimizers.Adam(
         rate,
@@ -214,16 +252,16 @@ def _optimizer(keras: Any, arguments: argparse.Namespace, rate: Any) -> Any:
 
 @contextlib.contextmanager
 def _interruptible(model: Any) -> Iterator[None]:
-    """Lets Ctrl-C end a training after its step, with the model whole.
+    """Makes Ctrl-C end the training after the current step, so the model is valid.
 
-    A KeyboardInterrupt could be raised, and lost, anywhere in Keras or TensorFlow. A
-    second Ctrl-C raises it all the same.
+    A KeyboardInterrupt could be raised, and lost, anywhere in Keras or TensorFlow. Only
+    a second Ctrl-C raises it.
     """
 
     def stop(*_: Any) -> None:
         signal.signal(signal.SIGINT, before)
         model.stop_training = True
-        print("\nStopping; what was learned will be saved.", flush=True)
+        print("\nStopping: the model will be saved.", flush=True)
 
     before = signal.signal(signal.SIGINT, stop)
     try:
@@ -233,10 +271,10 @@ def _interruptible(model: Any) -> Iterator[None]:
 
 
 def _line_limit(ids: Any, vocabulary: Any) -> int:
-    """The length in symbols at which lines are cut, unless an option says otherwise.
+    """Returns the length in tokens at which longer lines are cut by default.
 
-    Each line takes as many steps as the longest, so one stray line of a megabyte would
-    make every batch a megabyte wide.
+    All lines of a batch are padded to the longest line of the text, so without a limit
+    one line of a megabyte would make every batch a megabyte wide.
     """
     newlines = np.flatnonzero(ids == vocabulary.ids.get("\n", -1))
     lengths = np.diff(newlines, prepend=-1, append=len(ids)) - 1
@@ -251,25 +289,27 @@ def _dataset(
     length: int,
     train: Any = None,
 ) -> Any:
-    """Makes the dataset to train on; given that, the one to validate on."""
+    """Builds the training dataset, or, if that is given, the validation dataset."""
     rows, seed = arguments.batch_size, arguments.seed
     try:
         if arguments.lines:
             return _lines(ids, vocabulary, length, rows, seed)
         if arguments.many_to_many:
-            if train is not None:  # it may be short, and is still to make a batch
+            if train is not None:  # a short text must fill one batch
                 rows = max(1, min(rows, len(ids) // (2 * length)))
             return textgen.SequenceDataset(ids, length, rows, seed=seed)
         return textgen.WindowDataset(
             ids, length, arguments.sequence_stride, rows, seed=seed
         )
     except ValueError as error:
-        part = "training" if train is None else "validation"
-        raise ValueError(f"The {part} part of the text: {error}") from error
+        part = "training part"
+        if train is not None:
+            part = f"validation part (--validation {arguments.validation})"
+        raise ValueError(f"The {part} of the text: {error}") from error
 
 
 def _lines(ids: Any, vocabulary: Any, length: int, rows: int, seed: int) -> Any:
-    """Makes a dataset of lines, with a warning if some are cut."""
+    """Builds a dataset of lines; prints a warning if some lines are cut."""
     if "\n" not in vocabulary:
         raise ValueError("--lines needs a text of several lines.")
 
@@ -285,7 +325,7 @@ def _lines(ids: Any, vocabulary: Any, length: int, rows: int, seed: int) -> Any:
     if dataset.num_cut:
         print(
             f"textgen train: warning: {dataset.num_cut:,} of {dataset.num_examples:,} "
-            f"lines are longer than {length:,} symbols and are cut there "
+            f"lines are longer than {length:,} tokens and are cut there "
             "(--sequence-length sets another length)",
             file=sys.stderr,
         )

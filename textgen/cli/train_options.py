@@ -1,4 +1,4 @@
-"""The options of `textgen train`, and what their values must be."""
+"""The options of `textgen train`, and their checks."""
 
 import argparse
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 from textgen.cli import common, options
 from textgen.layers.cells import CELLS
 
-# The smallest values that make sense for options of `train`.
-LEAST = {
+MINIMUMS = {
     "units": 1,
+    "embedding": 1,
+    "vocabulary_size": 1,
     "sequence_length": 1,
     "sequence_stride": 1,
     "epochs": 1,
@@ -18,7 +19,11 @@ LEAST = {
     "weight_decay": 0,
     "gradient_accumulation_steps": 1,
     "early_stopping": 1,
+    "temperatures": 0,
+    "seed": 0,
 }
+
+MAX_SEED = 2**32 - 1  # of NumPy's global random generator, which Keras seeds
 
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
 
@@ -28,10 +33,12 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "train",
         help="train a model on a text file or a named corpus",
-        description="Train a recurrent language model on a text. Samples are printed "
-        "after each epoch, and the model is saved in one file at the end. Ctrl-C ends "
-        "the training early and saves the model. `textgen generate` then generates "
-        "text with it.",
+        usage="%(prog)s CORPUS [options]",
+        description="Train a recurrent language model on a text: it learns to predict "
+        "the next token. A token is a character, or a word with --level word. After "
+        "each epoch (one pass over the text), the loss and samples of generated text "
+        "are printed. At the end, the model is saved in one file, for `textgen "
+        "generate`. Ctrl-C ends the training early and saves the model.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(parser=parser)
@@ -46,18 +53,31 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         "--output",
         metavar="FILE",
         default="model.keras",
-        help="the model file to write",
+        help="the model file to write; its name ends in .keras",
     )
-    add("--overwrite", action="store_true", help="replace existing files")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace existing files: the model, its checkpoints and the --log",
+    )
     add("--log", metavar="CSV", help="write the loss of each epoch to this CSV file")
     add(
         "--resume",
         action="store_true",
-        help="continue an interrupted training, or train for more --epochs; repeat the "
-        "other options. With -o poet.keras, the state is in the folder "
-        "poet.checkpoints",
+        help="continue an interrupted training, or train for more --epochs; repeat all "
+        "other options. The state after each epoch is kept in a folder: "
+        "poet.checkpoints for --output poet.keras",
     )
+    _add_text(parser)
+    _add_model(parser)
+    _add_kind(parser)
+    _add_training(parser)
+    _add_optimizer(parser)
+    _add_samples(parser)
+    return parser
 
+
+def _add_text(parser: argparse.ArgumentParser) -> None:
     text = parser.add_argument_group("text")
     add = text.add_argument
     options.add_text(text)
@@ -65,16 +85,20 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         "--vocabulary-size",
         type=int,
         metavar="N",
-        help="size of the vocabulary: the N most frequent symbols; the symbol � "
-        "replaces all others",
+        help="size of the vocabulary: it has the most frequent tokens and \ufffd, "
+        "which replaces all others (default: all tokens of the text, without \ufffd)",
     )
     add(
         "--validation",
         type=float,
         default=0.1,
-        help="share of the text that is held out to measure the validation loss",
+        metavar="SHARE",
+        help="share of the text that is held out to measure the validation loss: the "
+        "end of the text, or random lines with --lines; 0 holds out nothing",
     )
 
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     add = model.add_argument
     add("--cell", choices=tuple(CELLS), default="lstm", help="recurrent cell")
@@ -83,31 +107,22 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         type=int,
         nargs="+",
         default=[128],
-        help="number of units of each recurrent layer, from the first to the last",
-    )
-    add(
-        "--dropout",
-        type=float,
-        default=0.0,
-        help="dropout rate after each recurrent layer",
-    )
-    add(
-        "--recurrent-dropout",
-        type=float,
-        default=0.0,
-        help="dropout rate of the recurrent state",
-    )
-    add(
-        "--weight-dropout",
-        type=float,
-        default=0.0,
-        help="dropout rate of the recurrent weights",
+        metavar="N",
+        help="number of units of each recurrent layer, from the first to the last: "
+        "--units 256 256 makes two layers",
     )
     add(
         "--embedding",
         type=int,
         metavar="SIZE",
-        help="size of an embedding layer (default: one-hot input)",
+        help="size of the embedding vector of a token (default: no embedding, one-hot "
+        "input)",
+    )
+    add(
+        "--tie-weights",
+        action="store_true",
+        help="use the transposed embedding as output weights; --embedding must equal "
+        "the last of --units",
     )
     add(
         "--layer-norm",
@@ -115,30 +130,57 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         help="add layer normalisation after each recurrent layer",
     )
     add(
-        "--tie-weights",
-        action="store_true",
-        help="use the transposed embedding as output weights",
+        "--dropout",
+        type=float,
+        default=0.0,
+        metavar="RATE",
+        help="dropout rate after each recurrent layer",
     )
-    kind = model.add_mutually_exclusive_group()
+    add(
+        "--recurrent-dropout",
+        type=float,
+        default=0.0,
+        metavar="RATE",
+        help="dropout rate of the recurrent state, from step to step",
+    )
+    add(
+        "--weight-dropout",
+        type=float,
+        default=0.0,
+        metavar="RATE",
+        help="dropout rate of the recurrent weights, the same for a complete batch",
+    )
+
+
+def _add_kind(parser: argparse.ArgumentParser) -> None:
+    kind = parser.add_argument_group(
+        "what the model predicts",
+        "By default, the model reads windows of --sequence-length tokens, and predicts "
+        "only the token after each window (many-to-one). At most one of these options "
+        "changes that:",
+    ).add_mutually_exclusive_group()
     kind.add_argument(
         "--many-to-many",
         action="store_true",
-        help="predict the next symbol at every step of a sequence (default: only "
-        "after a window of --sequence-length symbols)",
+        help="read sequences of --sequence-length tokens, and predict the next token "
+        "after every token",
     )
     kind.add_argument(
         "--lines",
         action="store_true",
-        help="train on single lines, such as names: each line is a text; implies "
-        "predicting at every step",
+        help="read single lines, such as names, and predict the next token after every "
+        "token; each line is a separate text, and the model learns where it ends",
     )
 
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
     add = training.add_argument
     add(
         "--sequence-length",
         type=int,
-        help="number of symbols of a window or sequence (default: 40); with --lines, "
+        metavar="N",
+        help="number of tokens of a window or sequence (default: 40); with --lines, "
         "the length at which longer lines are cut (default: twice the length that 99 "
         "%% of the lines do not exceed, and at least 64)",
     )
@@ -146,99 +188,145 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         "--sequence-stride",
         type=int,
         default=3,
-        help="number of symbols from one window to the next",
+        metavar="N",
+        help="number of tokens from the start of a window to the start of the next; "
+        "not used with --many-to-many and --lines",
     )
-    add("--epochs", type=int, default=10, help="number of passes over the text")
+    add(
+        "--epochs",
+        type=int,
+        default=10,
+        metavar="N",
+        help="number of passes over the text, those before --resume included",
+    )
     add(
         "--batch-size",
         type=int,
         default=128,
-        help="number of windows, sequences or lines in a training step",
-    )
-    add(
-        "--learning-rate",
-        type=float,
-        default=1e-3,
-        help="learning rate of the Adam optimizer",
-    )
-    add(
-        "--schedule",
-        choices=("constant", "cosine"),
-        default="constant",
-        help="learning-rate schedule",
-    )
-    add(
-        "--warmup-steps",
-        type=int,
-        default=0,
-        help="number of steps in which the learning rate rises from 0",
-    )
-    add(
-        "--clip-value",
-        type=float,
-        default=5.0,
-        help="limit of the absolute value of each gradient",
-    )
-    add("--weight-decay", type=float, default=0.0, help="weight decay of the optimizer")
-    add(
-        "--gradient-accumulation-steps",
-        type=int,
-        default=1,
         metavar="N",
-        help="number of batches whose gradients are averaged for one step",
+        help="number of windows, sequences or lines in a batch; the weights change "
+        "after each batch",
     )
     add(
         "--early-stopping",
         type=int,
         metavar="N",
-        help="stop after N epochs without a lower validation loss, and keep the "
-        "weights of the best epoch",
+        help="stop after N epochs without a lower validation loss; the saved model has "
+        "the weights of the best epoch",
     )
     add(
-        "--precision", choices=PRECISIONS, default="float32", help="numerical precision"
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="numerical precision; the mixed ones compute in 16 bits, with weights in "
+        "float32",
     )
     add(
         "--jit",
         action=argparse.BooleanOptionalAction,
-        help="compile the training step with XLA (default: Keras decides)",
+        help="compile the training step with XLA, or do not (default: Keras decides)",
     )
     add(
         "--seed",
         type=int,
         default=0,
+        metavar="N",
         help="random seed; the same seed gives the same model",
     )
 
+
+def _add_optimizer(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("optimizer (Adam)").add_argument
+    add(
+        "--learning-rate",
+        type=float,
+        default=1e-3,
+        metavar="RATE",
+        help="learning rate",
+    )
+    add(
+        "--schedule",
+        choices=("constant", "cosine"),
+        default="constant",
+        help="learning-rate schedule: cosine lowers the rate to 0 at the end of "
+        "--epochs, along a half wave of the cosine",
+    )
+    add(
+        "--warmup-steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="raise the learning rate from 0 to --learning-rate during the first N "
+        "batches",
+    )
+    add(
+        "--clip-value",
+        type=float,
+        default=5.0,
+        metavar="X",
+        help="clip each component of the gradients to the range from -X to X",
+    )
+    add(
+        "--weight-decay",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="weight decay: decreases all weights a little in each step",
+    )
+    add(
+        "--gradient-accumulation-steps",
+        type=int,
+        default=1,
+        metavar="N",
+        help="change the weights only after every N batches, by the mean of their "
+        "gradients",
+    )
+
+
+def _add_samples(parser: argparse.ArgumentParser) -> None:
     samples = parser.add_argument_group("samples after each epoch")
     add = samples.add_argument
     add(
         "--prompt",
-        help="the beginning of the samples (default: the first line of the text)",
+        metavar="TEXT",
+        help=r"the beginning of the samples; \n is a newline (default: the first line "
+        "of the text, or nothing with --lines)",
     )
     add(
         "--temperatures",
         type=float,
         nargs="+",
         default=[0.5, 1.0],
-        help="one sample for each temperature",
+        metavar="T",
+        help="sampling temperatures, lower is more predictable: one sample is printed "
+        "for each",
     )
-    add("--max-new-tokens", type=int, default=200, help="number of symbols of a sample")
-    return parser
+    add(
+        "--max-new-tokens",
+        type=int,
+        default=200,
+        metavar="N",
+        help="number of tokens of a sample; 0 prints no generated text",
+    )
 
 
 def check_options(arguments: argparse.Namespace) -> None:
-    """Raises ValueError for a value that would fail later, or make no sense."""
+    """Raises ValueError or OSError for options that would only fail later."""
     for name in ("learning_rate", "clip_value"):
         if not 0 < getattr(arguments, name) < float("inf"):
             option = "--" + name.replace("_", "-")
-            raise ValueError(f"{option} {getattr(arguments, name)} must be positive.")
-    for name, least in LEAST.items():
-        values = getattr(arguments, name)
-        for value in values if isinstance(values, list) else [values]:
-            if value is not None and not least <= value < float("inf"):
-                option = "--" + name.replace("_", "-")
-                raise ValueError(f"{option} {value} must be at least {least}.")
+            raise ValueError(
+                f"{option} {getattr(arguments, name)} must be positive and finite."
+            )
+    options.check_minimums(arguments, MINIMUMS)
+    if arguments.seed > MAX_SEED:
+        raise ValueError(f"--seed {arguments.seed} must be at most {MAX_SEED}.")
+    if arguments.tie_weights and arguments.embedding != arguments.units[-1]:
+        raise ValueError(
+            f"--tie-weights needs --embedding {arguments.units[-1]}, as many as the "
+            "last of --units."
+        )
     if arguments.early_stopping and not arguments.validation:
         raise ValueError("--early-stopping needs a --validation above 0.")
     if arguments.log:
-        common.check_new_file(arguments.log, arguments.overwrite)
+        common.check_new_file(arguments.log, "--log", arguments.overwrite)

@@ -1,1 +1,1 @@
-"""Layers of the language model that Keras does not have, or not as fast."""
+"""Layers that Keras does not have, or that are faster here."""

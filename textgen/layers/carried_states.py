@@ -12,21 +12,21 @@ from keras import ops
 class CarriedStates(keras.layers.Layer):
     """The states that a stateful model carries from one batch to the next.
 
-    There is one set for each purpose ("training", "evaluation"), made when it is first
-    asked for. Only the training states are saved with the model.
+    Each purpose ("training", "evaluation") has its own set of states, created by
+    `prepare`. Only the training states are saved with the model.
 
     Args:
-        sizes: list of int. Number of units of every state of the model, in order.
+        sizes: list of int. Number of units of each state of the model, in order.
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
     def __init__(self, sizes: list[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sizes = sizes
-        self.built = True  # it has no call, and makes its weights on demand
+        self.built = True  # no `call`; the weights are created by `prepare`
 
     def states(self, purpose: str) -> list:
-        """The variables of a purpose; none before `prepare`."""
+        """Returns the variables of a purpose; an empty list before `prepare`."""
         names = self._names(purpose)
         return [getattr(self, name) for name in names if hasattr(self, name)]
 
@@ -34,9 +34,9 @@ class CarriedStates(keras.layers.Layer):
         return [f"{purpose}_state_{index}" for index in range(len(self.sizes))]
 
     def prepare(self, purpose: str, batch_size: int) -> bool:
-        """Makes the states of a purpose, zero; returns whether they are new.
+        """Creates the states of a purpose, all zero; returns whether they are new.
 
-        Existing ones that are large enough are only reset.
+        Existing states with at least `batch_size` rows are only reset.
         """
         states = self.states(purpose)
         if states and states[0].shape[0] >= batch_size:
@@ -44,7 +44,7 @@ class CarriedStates(keras.layers.Layer):
             return False
         for name, size in zip(self._names(purpose), self.sizes, strict=True):
             if states:
-                delattr(self, name)  # or the layer would keep the smaller one too
+                delattr(self, name)  # otherwise the layer also keeps the smaller one
             state = self.add_weight(
                 shape=(batch_size, size),
                 initializer="zeros",
@@ -60,12 +60,12 @@ class CarriedStates(keras.layers.Layer):
             state.assign(ops.zeros(state.shape, state.dtype))
 
     def read(self, purpose: str, batch_size: Any) -> list:
-        """Returns the states of the first `batch_size` rows."""
-        # Copies, since PyTorch writes into a variable in place.
+        """Returns the first `batch_size` rows of the states."""
+        # Copies, because PyTorch changes variables in place.
         return [ops.copy(state[:batch_size]) for state in self.states(purpose)]
 
     def write(self, purpose: str, values: list) -> None:
-        """Keeps new states; a batch with fewer rows leaves the other rows alone."""
+        """Stores new states; the rows beyond a smaller batch do not change."""
         for state, value in zip(self.states(purpose), values, strict=True):
             value = ops.cast(value, state.dtype)
             if value.shape[0] != state.shape[0]:
@@ -82,6 +82,6 @@ class CarriedStates(keras.layers.Layer):
         """Loads the training states."""
         saved = set(store.keys())
         for index, state in enumerate(self.states("training")):
-            # Weights of a model of another batch size have no states for this one.
+            # A file of a model with another batch size has no matching states.
             if str(index) in saved and store[str(index)].shape == state.shape:
                 state.assign(store[str(index)])

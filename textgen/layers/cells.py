@@ -1,12 +1,12 @@
-"""The recurrent cells that textgen knows: one registry, which loads no Keras."""
+"""The registry of recurrent cells. It does not import Keras."""
 
 import importlib
 from typing import Any
 
-# Name of the cell -> class of its layer, in `recurrent.py` and in Keras alike.
+# Name of the cell -> name of its layer class, in `recurrent.py` and in Keras.
 CELLS = {"simple_rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
 
 
 def layer_class(cell: str) -> Any:
-    """Returns textgen's layer class of a cell, by the cell's name."""
+    """Returns the layer class of textgen for the name of a cell."""
     return getattr(importlib.import_module("textgen.layers.recurrent"), CELLS[cell])

@@ -1,6 +1,7 @@
 """Input and output layers: one-hot, embedding, lookup, tied output.
 
-Names of dimensions: N examples in a batch, T steps, V symbols, D inputs, H units.
+Names of dimensions: N examples in a batch, T steps, V symbols in the vocabulary, D
+inputs, H units.
 """
 
 from typing import Any
@@ -8,18 +9,18 @@ from typing import Any
 import keras
 from keras import ops
 
-_LARGEST_PRODUCT = 1024  # symbols up to which a product beats a scattered sum
+_LARGEST_PRODUCT = 1024  # up to this V, a product is faster than a segment sum
 
 
 @keras.saving.register_keras_serializable(package="textgen")
 class OneHot(keras.layers.Layer):
-    """Turns ids into one-hot rows; one-hot input passes through.
+    """Converts ids to one-hot rows; one-hot input passes through.
 
     Input: ids of shape `(N, T)`, where -1 becomes a row of zeros, or one-hot of any
     dtype and shape `(N, T, size)`. Output: `(N, T, size)` in the compute dtype.
 
     Args:
-        size: int. Number of symbols of the vocabulary.
+        size: int. Number of symbols in the vocabulary.
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
@@ -44,7 +45,7 @@ class OneHot(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="textgen")
 class Embedding(keras.layers.Embedding):
-    """`keras.layers.Embedding` that takes -1 for the zero vector, and one-hot input.
+    """`keras.layers.Embedding` that maps -1 to zeros and also takes one-hot input.
 
     Input: ids of shape `(N, T)`, or one-hot of any dtype and shape
     `(N, T, input_dim)`. Output: `(N, T, output_dim)` in the compute dtype.
@@ -59,18 +60,19 @@ class Embedding(keras.layers.Embedding):
         return vectors * known
 
     def project(self, inputs: Any) -> Any:
-        """Returns `inputs` times the transposed embeddings: `(…, input_dim)`."""
+        """Returns `inputs` times the transposed embeddings, `(…, input_dim)`."""
         return ops.matmul(inputs, ops.transpose(self.embeddings))
 
 
 class TiedOutput(keras.layers.Layer):
-    """Logits from the transposed weights of an embedding, and a bias of its own.
+    """Output layer that shares the weights of an embedding and adds a bias.
 
-    Input: `(…, H)`. Output: `(…, V)`. See Press and Wolf, "Using the Output Embedding
-    to Improve Language Models", EACL 2017.
+    The logits are the input times the transposed embeddings (Press and Wolf, "Using
+    the Output Embedding to Improve Language Models", EACL 2017). Input: `(…, H)`.
+    Output: `(…, V)`.
 
     Args:
-        embedding: `Embedding` of V vectors of size H.
+        embedding: `Embedding` with V vectors of size H.
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
@@ -79,7 +81,7 @@ class TiedOutput(keras.layers.Layer):
         self.embedding = embedding
 
     def build(self, input_shape: tuple) -> None:
-        """Makes the bias, of shape `(V,)`."""
+        """Creates the bias, of shape `(V,)`."""
         self.bias = self.add_weight(
             shape=(self.embedding.input_dim,), initializer="zeros", name="bias"
         )
@@ -94,14 +96,14 @@ class TiedOutput(keras.layers.Layer):
 
 
 def lookup(ids: Any, kernel: Any) -> Any:
-    """Returns the rows of a kernel: what one-hot rows times the kernel would be.
+    """Returns rows of a kernel: the same as one-hot rows times the kernel.
 
     Args:
         ids: integers of any shape; -1 gives a row of zeros.
         kernel: `(V, D)`.
 
     Returns:
-        Tensor of the shape of `ids` and D, of the dtype of `kernel`.
+        Tensor of shape `(*ids.shape, D)` and of the dtype of `kernel`.
     """
     size, width = kernel.shape
     ids = ops.cast(ids, "int32")
@@ -126,10 +128,10 @@ def lookup(ids: Any, kernel: Any) -> Any:
 
 
 def is_one_hot(inputs: Any, size: int) -> bool:
-    """Whether an input is one-hot, `(N, T, size)`, rather than ids, `(N, T)`.
+    """Whether an input is one-hot, `(N, T, size)`, and not ids, `(N, T)`.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The shape is neither of these.
     """
     rank = len(inputs.shape)
     if rank == 2:

@@ -1,16 +1,19 @@
-"""Recurrences over all steps of a sequence at once, with gradients written by hand.
+"""Recurrences over all steps of a sequence, with gradients written by hand.
 
-Three things make them fast on a CPU. What does not depend on the state is no business
-of the loop: the caller projects the inputs of all steps in one product. The loop is
-compiled, and does one product with the state and the gates, which are kept. The
-gradient computes whatever does not depend on the next step before its own loop, which
-is left with one product a step, and takes the gradient of the recurrent kernel in one
-product over all steps.
+Three things make them fast on a CPU:
 
-The equations are those of Keras's cells, with tanh, and sigmoid for the gates: of
-`keras.layers.SimpleRNN`, of `keras.layers.GRU` with `reset_after=True`, and of
-`keras.layers.LSTM`. In mixed precision only the operands of the products are of the
-smaller dtype; states and gates are of that of the projected inputs.
+- State-independent work happens outside the loop: the caller projects the inputs of
+  all steps in one product.
+- The loop is compiled. Each step does one product with the state, and stores the gates
+  for the gradient.
+- The loop of the gradient also does one product per step; all work that does not depend
+  on the next step happens before it. The gradient of the recurrent kernel is one
+  product over all steps.
+
+The equations are those of `keras.layers.SimpleRNN`, `keras.layers.GRU` with
+`reset_after=True`, and `keras.layers.LSTM`, with tanh as activation and sigmoid for the
+gates. In mixed precision, only the operands of the products have the smaller dtype;
+states and gates have the dtype of the projected inputs.
 
 Names of dimensions: T steps, N examples in a batch, H units, G gates.
 """
@@ -25,18 +28,18 @@ from textgen import backend
 
 
 class Recurrence(NamedTuple):
-    """A recurrence and its gradient, both over all steps, and pure.
+    """A recurrence over all steps and its gradient, both as pure functions.
 
     Args:
-        forward: Callable. Takes the projected inputs, `(T, N, G H)`, the recurrent
-            weights (a list), and the states before the first step, each `(N, H)` (a
-            list). Returns the outputs, `(T, N, H)`, the last states, and a list of
-            what the gradient needs.
+        forward: Callable. Takes the projected inputs, `(T, N, G H)`, the list of
+            recurrent weights, and the list of states before the first step, each
+            `(N, H)`. Returns the outputs, `(T, N, H)`, the last states, and a list of
+            values for the gradient.
         backward: Callable. Takes the recurrent weights, the states before the first
-            step, the outputs, the list of `forward`, the gradient of the outputs, and
-            those of the last states. Returns the gradients of the projected inputs,
-            of the states' product with the recurrent kernel, and of the states before
-            the first step.
+            step, the outputs, the list of values from `forward`, and the gradients of
+            the outputs and of the last states. Returns the gradients of the projected
+            inputs, of the products of state and recurrent kernel, and of the states
+            before the first step.
     """
 
     forward: Callable
@@ -46,14 +49,14 @@ class Recurrence(NamedTuple):
 def recur(
     recurrence: Recurrence, z: Any, weights: list, states: list
 ) -> tuple[Any, list]:
-    """Runs a recurrence, in a way that can be differentiated.
+    """Runs a recurrence that can be differentiated.
 
     Args:
         recurrence: `SIMPLE_RNN`, `GRU` or `LSTM`.
-        z: `(T, N, G H)`. The projected inputs, input biases added.
+        z: `(T, N, G H)`. Projected inputs, with the input bias added.
         weights: list of the recurrent kernel, `(H, G H)`, and, for a GRU, the
             recurrent bias, `(3 H,)`.
-        states: list of the states before the first step, each `(N, H)`, of the dtype
+        states: list of the states before the first step, each `(N, H)`, with the dtype
             of `z`.
 
     Returns:
@@ -71,7 +74,7 @@ def recur(
         outputs, last, kept = run(recurrence.forward, z, weights, states)
 
         def gradient(*upstream: Any) -> tuple:
-            if len(upstream) == 1:  # JAX gives one tuple
+            if len(upstream) == 1:  # JAX passes one tuple
                 [upstream] = upstream
             d_outputs, *d_last = upstream
             d_z, d_product, d_states = run(
@@ -153,7 +156,7 @@ def _gru_gradient(
     units = kernel.shape[0]
     gates, candidate, product = kept
     update, reset = gates[..., :units], gates[..., units:]
-    # What the gradients of the pre-activations are, as multiples of that of h.
+    # The gradient of a pre-activation is its factor times the gradient of h.
     of_update = (_before(states[0], hs) - candidate) * update * (1 - update)
     of_candidate = (1 - update) * (1 - candidate * candidate)
     of_reset = of_candidate * product * reset * (1 - reset)
@@ -175,7 +178,7 @@ def _gru_gradient(
 def _lstm(z: Any, weights: list, states: list) -> tuple:
     [kernel] = weights
     units = kernel.shape[0]
-    # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, so that one tanh makes all four gates.
+    # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, so that one tanh computes all four gates.
     candidate = np.arange(4 * units) // units == 2
     scale = ops.convert_to_tensor(np.where(candidate, 1.0, 0.5), z.dtype)
     shift = ops.convert_to_tensor(np.where(candidate, 0.0, 0.5), z.dtype)
@@ -200,8 +203,8 @@ def _lstm_gradient(
     cs, gates = kept
     i, f, g, o = ops.split(gates, 4, axis=-1)
     tanh_c = ops.tanh(cs)
-    # What the gradients of the pre-activations are, as multiples of those of c, for
-    # the output gate of h; and how much of that of c comes by way of h.
+    # The gradient of a pre-activation is its factor times the gradient of c, or of h
+    # for the output gate. c_by_h is the derivative of h with respect to c.
     factors = ops.concatenate(
         [
             g * i * (1 - i),
@@ -234,15 +237,15 @@ LSTM = Recurrence(_lstm, _lstm_gradient)
 
 
 def _product(x: Any, kernel: Any) -> Any:
-    """Returns `x @ kernel` in the dtype of `x`, computed in that of `kernel`."""
+    """Returns `x @ kernel`, computed in the dtype of `kernel`, cast to that of `x`."""
     return ops.cast(ops.matmul(ops.cast(x, kernel.dtype), kernel), x.dtype)
 
 
 def _before(first: Any, states: Any) -> Any:
-    """The states before each step, `(T, N, H)`, from those after each step."""
+    """Returns the states before each step, `(T, N, H)`, from those after each step."""
     return ops.concatenate([ops.expand_dims(first, 0), states[:-1]], axis=0)
 
 
 def _rows(x: Any, dtype: Any) -> Any:
-    """Returns `(T, N, …)` as `(T N, …)`."""
+    """Reshapes `(T, N, …)` to `(T N, …)`."""
     return ops.reshape(ops.cast(x, dtype), (-1, x.shape[-1]))

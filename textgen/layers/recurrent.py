@@ -1,4 +1,4 @@
-"""Keras's recurrent layers with a faster loop on a CPU, and for ids as input.
+"""The recurrent layers of Keras, with a faster loop on a CPU and ids as input.
 
 Names of dimensions: N examples in a batch, T steps, D inputs, H units, G gates.
 """
@@ -15,20 +15,20 @@ from textgen.layers.inputs import lookup
 
 @keras.saving.register_keras_serializable(package="textgen")
 def keras2_hard_sigmoid(x: Any) -> Any:
-    """Returns `clip(0.2 * x + 0.5, 0, 1)`, what Keras 2 called `hard_sigmoid`.
+    """Returns `clip(0.2 * x + 0.5, 0, 1)`, the `hard_sigmoid` of Keras 2.
 
-    Keras 3 has `clip(x / 6 + 0.5, 0, 1)` under that name (documentation of
-    `keras.activations.hard_sigmoid`), so old weights need this one.
+    The `hard_sigmoid` of Keras 3 is `clip(x / 6 + 0.5, 0, 1)` (documentation of
+    `keras.activations.hard_sigmoid`), so weights from Keras 2 need this function.
     """
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
 class _TimeBatched(keras_internals.RecurrentLoop):
-    """Mixin that gives a recurrent layer of Keras a fast path on CPUs, and ids.
+    """Mixin that adds a fast path on CPUs and ids as input to a Keras layer.
 
-    `textgen.layers.recurrence` says what makes it fast. Keras's own path is taken where
-    it has a fused kernel, and for what the fast path does not know; `path` says which
-    and why.
+    `textgen.layers.recurrence` explains why the path is fast. The path of Keras is used
+    on devices where Keras has a fused kernel, and for options that the fast path does
+    not support. `path` returns which one runs, and why.
     """
 
     _recurrence: recurrence.Recurrence
@@ -43,10 +43,10 @@ class _TimeBatched(keras_internals.RecurrentLoop):
         return {**super().get_config(), **own}
 
     def path(self, mask: Any = None) -> tuple[str, str]:
-        """Which implementation runs.
+        """Returns which implementation runs, and why.
 
         Args:
-            mask: The mask of a call, or `None`.
+            mask: Mask of a call, or `None`.
 
         Returns:
             `"time-batched"` or `"keras"`, and the reason in words.
@@ -57,7 +57,7 @@ class _TimeBatched(keras_internals.RecurrentLoop):
         if framework not in ("tensorflow", "jax"):
             return "keras", f"on the backend {framework}"
         if self.compute_dtype == "float64":
-            return "keras", "float64 is for comparing to the last digit"
+            return "keras", "float64 is for exact comparisons"
         cell = self.cell
         for name, usual in (
             ("activation", "tanh"),
@@ -69,7 +69,7 @@ class _TimeBatched(keras_internals.RecurrentLoop):
         if self.recurrent_dropout:
             return "keras", f"recurrent_dropout={self.recurrent_dropout}"
         if self.dropout and getattr(cell, "implementation", 2) == 1:
-            return "keras", "implementation=1 drops inputs for each gate apart"
+            return "keras", "implementation=1 has a separate dropout for each gate"
         if not getattr(cell, "reset_after", True):
             return "keras", "reset_after=False"
         if not cell.use_bias:
@@ -87,7 +87,7 @@ class _TimeBatched(keras_internals.RecurrentLoop):
         mask: Any = None,
         training: bool = False,
     ) -> Any:
-        """Returns what Keras's layer returns."""
+        """Returns the same as the Keras layer."""
         size = self.cell.kernel.shape[0]
         ids = _are_ids(sequences, size)
         if ids and (self.dropout or self.path(mask)[0] == "keras"):
@@ -123,25 +123,27 @@ class _TimeBatched(keras_internals.RecurrentLoop):
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
 
-        # Copies, since TensorFlow's custom gradients take no variables, which these are
-        # in an eager call.
+        # Copies, because a custom gradient of TensorFlow cannot take variables, as the
+        # weights are in an eager call.
         copied = ops.copy if backend.is_eager() else ops.convert_to_tensor
         kernel, bias = copied(self.cell.kernel), copied(self.cell.bias)
         weights = [copied(self.cell.recurrent_kernel)]
-        if len(bias.shape) == 2:  # a GRU has one for the inputs, and one for the state
+        if (
+            len(bias.shape) == 2
+        ):  # a GRU has one bias for the inputs and one for the state
             weights.append(bias[1])
             bias = bias[0]
         exact = keras.backend.result_type(self.compute_dtype, "float32")
         bias = ops.cast(bias, exact)
-        whole = [sequences, *keras.tree.flatten(initial_state)]
+        tensors = [sequences, *keras.tree.flatten(initial_state)]
         parts = []
         spare = backend.worth_compiling(sequences.shape[1], exact, weights[0])
-        for part, *states in backend.split_batch(whole, spare):
+        for part, *states in backend.split_batch(tensors, spare):
             steps = ops.transpose(part, (1, 0, 2))
             if ids:
                 z = ops.cast(lookup(steps[:, :, 0], kernel), exact) + bias
             else:
-                # As rows, so that TensorFlow fuses the product and the sum.
+                # Two-dimensional, so that TensorFlow fuses product and sum.
                 rows = ops.reshape(ops.cast(steps, kernel.dtype), (-1, steps.shape[-1]))
                 z = ops.add(ops.cast(ops.matmul(rows, kernel), exact), bias)
                 z = ops.reshape(z, (*ops.shape(steps)[:2], kernel.shape[1]))
@@ -161,16 +163,21 @@ class _TimeBatched(keras_internals.RecurrentLoop):
 
 @keras.saving.register_keras_serializable(package="textgen")
 class SimpleRNN(_TimeBatched, keras.layers.SimpleRNN):
-    """`keras.layers.SimpleRNN`, faster on a CPU, and also for ids.
+    """`keras.layers.SimpleRNN`, faster on a CPU, also for ids.
 
-    Arguments, weights, names, configuration and results are those of Keras's layer,
-    and there is `weight_dropout`: a float in [0, 1), the share of the recurrent weights
-    that each batch leaves out in training (Merity et al., "Regularizing and Optimizing
-    LSTM Language Models", ICLR 2018).
+    Weights, results and arguments are those of the Keras layer, except for one more
+    argument, `weight_dropout`.
 
-    Input: sequences `(N, T, D)`, or, for D above 1, integer ids `(N, T, 1)`. Ids stand
-    for one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
-    Output: `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
+    Input: sequences `(N, T, D)`, or, for D above 1, integer ids `(N, T, 1)`. Ids mean
+    one-hot rows of size D (-1: a row of zeros) and are looked up in the kernel. Output:
+    `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
+
+    Args:
+        *args: Positional arguments of `keras.layers.SimpleRNN`.
+        weight_dropout: float in [0, 1). Share of the recurrent weights that training
+            sets to zero, drawn for each batch (Merity et al., "Regularizing and
+            Optimizing LSTM Language Models", ICLR 2018). Defaults to `0.0`.
+        **kwargs: Keyword arguments of `keras.layers.SimpleRNN`.
     """
 
     _recurrence = recurrence.SIMPLE_RNN
@@ -178,16 +185,21 @@ class SimpleRNN(_TimeBatched, keras.layers.SimpleRNN):
 
 @keras.saving.register_keras_serializable(package="textgen")
 class GRU(_TimeBatched, keras.layers.GRU):
-    """`keras.layers.GRU`, faster on a CPU, and also for ids.
+    """`keras.layers.GRU`, faster on a CPU, also for ids.
 
-    Arguments, weights, names, configuration and results are those of Keras's layer,
-    and there is `weight_dropout`: a float in [0, 1), the share of the recurrent weights
-    that each batch leaves out in training (Merity et al., "Regularizing and Optimizing
-    LSTM Language Models", ICLR 2018).
+    Weights, results and arguments are those of the Keras layer, except for one more
+    argument, `weight_dropout`.
 
-    Input: sequences `(N, T, D)`, or, for D above 1, integer ids `(N, T, 1)`. Ids stand
-    for one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
-    Output: `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
+    Input: sequences `(N, T, D)`, or, for D above 1, integer ids `(N, T, 1)`. Ids mean
+    one-hot rows of size D (-1: a row of zeros) and are looked up in the kernel. Output:
+    `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
+
+    Args:
+        *args: Positional arguments of `keras.layers.GRU`.
+        weight_dropout: float in [0, 1). Share of the recurrent weights that training
+            sets to zero, drawn for each batch (Merity et al., "Regularizing and
+            Optimizing LSTM Language Models", ICLR 2018). Defaults to `0.0`.
+        **kwargs: Keyword arguments of `keras.layers.GRU`.
     """
 
     _recurrence = recurrence.GRU
@@ -195,25 +207,27 @@ class GRU(_TimeBatched, keras.layers.GRU):
 
 @keras.saving.register_keras_serializable(package="textgen")
 class LSTM(_TimeBatched, keras.layers.LSTM):
-    """`keras.layers.LSTM`, faster on a CPU, and also for ids.
+    """`keras.layers.LSTM`, faster on a CPU, also for ids.
 
-    Arguments, weights, names, configuration and results are those of Keras's layer,
-    and there is `weight_dropout`: a float in [0, 1), the share of the recurrent weights
-    that each batch leaves out in training (Merity et al., "Regularizing and Optimizing
-    LSTM Language Models", ICLR 2018).
+    Weights, results and arguments are those of the Keras layer, except for one more
+    argument, `weight_dropout`.
 
-    Input: sequences `(N, T, D)`, or, for D above 1, integer ids `(N, T, 1)`. Ids stand
-    for one-hot rows of size D (-1 for a row of zeros) and are looked up in the kernel.
-    Output: `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
+    Input: sequences `(N, T, D)`, or, for D above 1, integer ids `(N, T, 1)`. Ids mean
+    one-hot rows of size D (-1: a row of zeros) and are looked up in the kernel. Output:
+    `(N, T, H)` with `return_sequences=True`, otherwise `(N, H)`.
+
+    Args:
+        *args: Positional arguments of `keras.layers.LSTM`.
+        weight_dropout: float in [0, 1). Share of the recurrent weights that training
+            sets to zero, drawn for each batch (Merity et al., "Regularizing and
+            Optimizing LSTM Language Models", ICLR 2018). Defaults to `0.0`.
+        **kwargs: Keyword arguments of `keras.layers.LSTM`.
     """
 
     _recurrence = recurrence.LSTM
 
 
 def _are_ids(sequences: Any, size: int) -> bool:
-    """Whether sequences are ids, `(N, T, 1)`, for a layer that was built for rows.
-
-    For a layer that was built for rows of one number, integers are that number.
-    """
+    """Whether sequences are ids, `(N, T, 1)`; never for a layer that has D = 1."""
     is_integer = keras.backend.is_int_dtype(sequences.dtype)
     return is_integer and sequences.shape[-1] == 1 and size > 1

@@ -1,7 +1,7 @@
-"""Models that Keras 2 saved as HDF5 (`.h5`), made into a `LanguageModel`.
+"""Conversion of models that Keras 2 saved as HDF5 (`.h5`) to a `LanguageModel`.
 
-`keras.models.load_model` of Keras 3 refuses such files, or computes something else with
-them in silence: what Keras 2 called `hard_sigmoid` has another slope today.
+`keras.models.load_model` of Keras 3 refuses such files, or loads them without a warning
+and computes other results, because its `hard_sigmoid` has another slope.
 """
 
 import itertools
@@ -24,9 +24,6 @@ from textgen.text.vocabulary import Vocabulary
 _CELLS = {class_name: cell for cell, class_name in CELLS.items()}
 _OTHERS = ("InputLayer", "Dropout", "Dense", "Activation")
 
-# Keys that only said how Keras 2 was to compute, not what.
-_DROPPED = ("batch_input_shape", "implementation", "time_major")
-
 _ACTIVATIONS = {
     "hard_sigmoid": keras.saving.get_registered_name(keras2_hard_sigmoid),
     "sigmoid": "sigmoid",
@@ -36,31 +33,32 @@ _ACTIVATIONS = {
 
 
 def convert(path: str | os.PathLike[str], vocabulary: Vocabulary) -> LanguageModel:
-    """Makes a `LanguageModel` of a Keras 2 `.h5` file.
+    """Converts a Keras 2 `.h5` file to a `LanguageModel`.
 
-    The file holds a stack of SimpleRNN, GRU or LSTM layers of one kind, with dropout
-    after each or none, and a dense softmax layer over the vocabulary. An Adam
-    optimizer is taken over with its state.
+    The file must hold a stack of SimpleRNN, GRU or LSTM layers (one kind only), with
+    dropout after each layer or after none, and a dense softmax layer over the
+    vocabulary. An Adam optimizer is converted with its state. Arguments that do not
+    change the result, such as `implementation` and `time_major`, are ignored.
 
     Args:
-        path: str or path of the `.h5` file, as `model.save` of Keras 2 wrote it.
-        vocabulary: `Vocabulary` that the model was trained with: of the text it was
-            trained on, lower-cased if that was.
+        path: str or path of the `.h5` file, written by `model.save` of Keras 2.
+        vocabulary: `Vocabulary` of the text that the model was trained on, in lower
+            case if the training text was.
 
     Returns:
         The `LanguageModel`, compiled if the file holds an Adam optimizer.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is not such a model, or the vocabulary is of another size.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file holds another kind of model, or the vocabulary has another
+            size.
 
     Warns:
-        UserWarning: Names the old keys that have no meaning today, and an optimizer
-            that is left behind.
+        UserWarning: The optimizer cannot be converted. It is dropped.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no model file {path}.")
+        raise FileNotFoundError(f"The model file {path} does not exist.")
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is not an HDF5 file (.h5), or it is damaged.")
     try:
@@ -74,7 +72,6 @@ def convert(path: str | os.PathLike[str], vocabulary: Vocabulary) -> LanguageMod
 def _convert(file: h5py.File, vocabulary: Vocabulary, path: Path) -> LanguageModel:
     layers = _layers(file, path)
     model = _make_model(layers, vocabulary, path)
-    _warn_of_dropped(layers, path)
     weights = [
         _read(file["model_weights"][layer["config"]["name"]])
         for layer in layers
@@ -88,23 +85,23 @@ def _convert(file: h5py.File, vocabulary: Vocabulary, path: Path) -> LanguageMod
 
 
 def _refuse_external(group: h5py.Group, path: Path) -> None:
-    """Raises if anything in the file points to another file."""
+    """Raises ValueError if the file refers to another file."""
     for name in group:
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{path} is refused: {name!r} in it is a link.")
+            raise ValueError(f"{path} is refused: {name!r} is a link.")
         item = group[name]
         if isinstance(item, h5py.Group):
             _refuse_external(item, path)
         elif item.external or item.is_virtual:
-            raise ValueError(f"{path} is refused: {name!r} in it lies in another file.")
+            raise ValueError(f"{path} is refused: {name!r} is stored in another file.")
 
 
 def _layers(file: h5py.File, path: Path) -> list[dict]:
-    """The configurations of the layers, in order."""
+    """Returns the configurations of the layers, in order."""
     if "model_config" not in file.attrs or "model_weights" not in file:
         raise ValueError(
-            f"{path} holds no model (only weights, perhaps): it must be a file that "
+            f"{path} holds no model, perhaps only weights. It must be a file that "
             "model.save of Keras 2 wrote."
         )
     config = json.loads(file.attrs["model_config"])["config"]
@@ -113,19 +110,10 @@ def _layers(file: h5py.File, path: Path) -> list[dict]:
         name = layer["class_name"]
         if name not in (*_CELLS, *_OTHERS):
             raise ValueError(
-                f"{path} is refused: it has a layer of class {name!r}; known are "
+                f"{path} is refused: it has a layer of class {name!r}. Supported: "
                 f"{', '.join((*_CELLS, *_OTHERS))}."
             )
     return layers
-
-
-def _warn_of_dropped(layers: list[dict], path: Path) -> None:
-    keys = {key for layer in layers for key in _DROPPED if key in layer["config"]}
-    if keys:
-        warnings.warn(
-            f"{path}: dropped {', '.join(sorted(keys))}, which Keras 3 does not have.",
-            stacklevel=4,
-        )
 
 
 def _make_model(
@@ -139,19 +127,17 @@ def _make_model(
         layer["config"]["rate"] for layer in layers if layer["class_name"] == "Dropout"
     ]
     if len(set(kinds)) != 1:
-        raise _refusal(
-            path, f"it must have recurrent layers of one kind, and has {kinds}"
-        )
+        raise _refusal(path, f"its recurrent layers must be of one kind, not {kinds}")
     if len(set(rates)) > 1:
         raise _refusal(
             path,
-            f"dropout must be the same after every recurrent layer, and is {rates}",
+            f"dropout must be equal after all recurrent layers, not {rates}",
         )
     if dense["units"] != len(vocabulary):
         raise ValueError(
-            f"{path} predicts {dense['units']} symbols, and the vocabulary has "
-            f"{len(vocabulary)}. Use the text that the model was trained on, "
-            "lower-cased if that was."
+            f"{path} predicts {dense['units']} symbols, but the vocabulary has "
+            f"{len(vocabulary)}. Use the text that the model was trained on, in lower "
+            "case if the training text was."
         )
     _check_recurrent(recurrent, kinds[0], path)
     first = recurrent[0]
@@ -178,8 +164,8 @@ def _refusal(path: Path, reason: str) -> ValueError:
 
 
 def _check_order(layers: list[dict], path: Path) -> None:
-    """Raises if the layers are not a stack that ends with one softmax."""
-    # One letter a layer: what follows what, in a single chain.
+    """Raises ValueError if the layers are not a stack that ends with one softmax."""
+    # One code per layer, so that a regular expression checks the order.
     order = "".join(
         "R" if layer["class_name"] in _CELLS else layer["class_name"][:2]
         for layer in layers
@@ -189,7 +175,7 @@ def _check_order(layers: list[dict], path: Path) -> None:
         raise _refusal(
             path,
             "it must be a stack of recurrent layers, with dropout after each or none, "
-            f"and a dense softmax layer, and is: {names}",
+            f"and a dense softmax layer, not: {names}",
         )
     for before, layer in itertools.pairwise(layers):
         nodes = layer.get("inbound_nodes")  # a Sequential model has none
@@ -197,7 +183,7 @@ def _check_order(layers: list[dict], path: Path) -> None:
             before["config"]["name"]
         ]:
             name = layer["config"]["name"]
-            raise _refusal(path, f"{name} does not follow the layer before alone")
+            raise _refusal(path, f"the only input of {name} must be the previous layer")
     softmax = [
         layer["config"]["activation"]
         for layer in layers
@@ -206,18 +192,18 @@ def _check_order(layers: list[dict], path: Path) -> None:
     ]
     if softmax != ["softmax"]:
         raise _refusal(
-            path, f"its activations at the end are {softmax}, not one softmax"
+            path, f"it must end with one softmax, not with the activations {softmax}"
         )
 
 
 def _check_recurrent(recurrent: list[dict], kind: str, path: Path) -> None:
-    """Raises if a recurrent layer computes what `LanguageModel` does not."""
+    """Raises ValueError if `LanguageModel` does not support a recurrent layer."""
     if not all(each["return_sequences"] for each in recurrent[:-1]):
         raise _refusal(
-            path, "a recurrent layer before the last has return_sequences=False"
+            path, "a recurrent layer before the last one has return_sequences=False"
         )
     if kind == "GRU" and not all(each.get("reset_after") for each in recurrent):
-        raise _refusal(path, "GRU layers without reset_after are not known")
+        raise _refusal(path, "GRU layers without reset_after are not supported")
     for key in ("activation", "recurrent_activation", "recurrent_dropout"):
         if len({each.get(key) for each in recurrent}) != 1:
             raise _refusal(path, f"its recurrent layers differ in {key}")
@@ -230,7 +216,7 @@ def _check_recurrent(recurrent: list[dict], kind: str, path: Path) -> None:
     first = recurrent[0]
     for key in ("activation", "recurrent_activation"):
         if first.get(key, "tanh") not in _ACTIVATIONS:
-            raise _refusal(path, f"{key} {first[key]!r} is not known")
+            raise _refusal(path, f"{key}={first[key]!r} is not supported")
 
 
 def _read(group: h5py.Group) -> list[np.ndarray]:
@@ -246,14 +232,14 @@ def _set_weights(layer: Any, values: list[np.ndarray], path: Path) -> None:
     found = [value.shape for value in values]
     if shapes != found:
         raise ValueError(
-            f"{path} is damaged: the weights of {layer.name} have shapes {found}, and "
-            f"should have {shapes}."
+            f"{path} is damaged: the weights of {layer.name} have shapes {found}, not "
+            f"{shapes}."
         )
     layer.set_weights(values)
 
 
 def _restore_optimizer(model: LanguageModel, file: h5py.File, path: Path) -> None:
-    """Compiles the model with the Adam of the file: iterations and both moments."""
+    """Compiles the model with the Adam optimizer of the file and its state."""
     if "training_config" not in file.attrs or "optimizer_weights" not in file:
         return
     training = json.loads(file.attrs["training_config"])
@@ -267,8 +253,8 @@ def _restore_optimizer(model: LanguageModel, file: h5py.File, path: Path) -> Non
         or loss not in ("categorical_crossentropy", "sparse_categorical_crossentropy")
     ):
         warnings.warn(
-            f"{path}: its optimizer, {name} with {config}, for the loss {loss}, is "
-            "left behind; compile the model with another.",
+            f"{path}: its optimizer, {name} with {config}, for the loss {loss}, cannot "
+            "be converted and is dropped. Compile the model with another optimizer.",
             stacklevel=4,
         )
         return
@@ -283,17 +269,17 @@ def _restore_optimizer(model: LanguageModel, file: h5py.File, path: Path) -> Non
     model.compile(optimizer)
     iterations, *moments = _read(file["optimizer_weights"])
     count = len(model.trainable_variables)
-    # Keras 2 has all first moments and then all second ones; Keras 3, pair by pair.
-    # After them, some versions of Keras 2 have unused third ones.
+    # Keras 2 stores all first moments and then all second moments; Keras 3 stores
+    # pairs. Some versions of Keras 2 add unused third moments.
     pairs = zip(moments[:count], moments[count : 2 * count], strict=True)
     optimizer.iterations.assign(int(iterations))
-    variables = optimizer.variables[2:]  # past iterations and learning rate
+    variables = optimizer.variables[2:]  # after iterations and learning rate
     for variable, value in zip(
         variables, (m for pair in pairs for m in pair), strict=True
     ):
         if tuple(variable.shape) != value.shape:
             raise ValueError(
                 f"{path} is damaged: a moment of {variable.name} has shape "
-                f"{value.shape}, and should have {tuple(variable.shape)}."
+                f"{value.shape}, not {tuple(variable.shape)}."
             )
         variable.assign(value)

@@ -1,4 +1,4 @@
-"""What a user's Keras network is made of: which layers, which input, which output."""
+"""Checks and describes the Keras network of a user: layers, input and output."""
 
 import operator
 from collections.abc import Iterable, Iterator
@@ -9,14 +9,15 @@ import keras
 from textgen import keras_internals
 from textgen.layers import inputs
 from textgen.layers.cells import CELLS, layer_class
-from textgen.text.vocabulary import NO_SYMBOL, Vocabulary
+from textgen.text.tokenizer import NO_SYMBOL
+from textgen.text.vocabulary import Vocabulary
 
 _MODELS = ("Sequential", "Functional")
 
 _RECURRENT = tuple(CELLS.values())
 
 
-# Of Keras, what says the same at a step whatever comes at the others, ...
+# Keras layers whose output at a step depends on that step only.
 _STEPWISE = (
     "Activation",
     "BatchNormalization",
@@ -36,7 +37,7 @@ _STEPWISE = (
 )
 
 
-# ... and all that a network may be made of.
+# All Keras layers that a network may contain.
 LAYERS = (
     *_MODELS,
     *_RECURRENT,
@@ -70,13 +71,13 @@ LAYERS = (
     "ZeroPadding1D",
 )
 
-_OWN_INPUTS = (inputs.OneHot, inputs.Embedding)  # which take -1 for no symbol
+_TEXTGEN_INPUTS = (inputs.OneHot, inputs.Embedding)  # -1 means "no symbol"
 
-_OWN_RECURRENT = tuple(map(layer_class, CELLS))
+_TEXTGEN_RECURRENT = tuple(map(layer_class, CELLS))
 
 
-# What changes neither logits nor probabilities.
-_SILENT = (
+# Layers that keep logits as logits, and probabilities as probabilities.
+_PASS_THROUGH = (
     "Dropout",
     "Flatten",
     "GaussianDropout",
@@ -86,30 +87,30 @@ _SILENT = (
 )
 
 
-# === What a network is made of ===
+# === Layers ===
 
 
-def _is_own(thing: Any, names: Iterable[str]) -> bool:
-    """Whether the class of an object is exactly one of Keras's own, of these names."""
+def _is_keras(thing: Any, names: Iterable[str]) -> bool:
+    """Whether the class of an object is exactly a Keras class of these names."""
     kind = type(thing)
     return kind.__module__.split(".")[0] == "keras" and kind.__name__ in names
 
 
 def is_recurrent(layer: Any) -> bool:
-    """Whether a layer is a SimpleRNN, GRU or LSTM, of Keras or of textgen."""
-    return type(layer) in _OWN_RECURRENT or _is_own(layer, _RECURRENT)
+    """Whether a layer is a SimpleRNN, GRU or LSTM of Keras or of textgen."""
+    return type(layer) in _TEXTGEN_RECURRENT or _is_keras(layer, _RECURRENT)
 
 
 def layers_in(layer: Any) -> Iterator[Any]:
-    """All layers in a layer, and in these; and operations that are no layers."""
+    """Yields all layers and operations inside a layer, recursively."""
     inner: list = []
-    if _is_own(layer, ["Functional"]):
+    if _is_keras(layer, ["Functional"]):
         inner = keras_internals.operations_of(layer)
-    elif _is_own(layer, ["Sequential"]):
+    elif _is_keras(layer, ["Sequential"]):
         inner = layer.layers
-    elif _is_own(layer, ["TimeDistributed"]):
+    elif _is_keras(layer, ["TimeDistributed"]):
         inner = [layer.layer]
-    elif _is_own(layer, ["Bidirectional"]):
+    elif _is_keras(layer, ["Bidirectional"]):
         inner = [layer.forward_layer, layer.backward_layer]
     for name in ("activation", "recurrent_activation"):
         if isinstance(activation := getattr(layer, name, None), keras.Layer):
@@ -121,39 +122,38 @@ def layers_in(layer: Any) -> Iterator[Any]:
 
 def check_network(network: Any) -> None:
     """Raises ValueError if a network cannot be wrapped; the message says why."""
-    if not _is_own(network, _MODELS):
+    if not _is_keras(network, _MODELS):
         raise ValueError(
-            f"A network of the class {type(network).__name__} cannot be taken over: it "
-            "is unknown what its code does with the input, and its file could not be "
-            "loaded without that code. Make it with keras.Sequential(layers) or "
+            f"A network of class {type(network).__name__} is not supported: the effect "
+            "of its code on the input is unknown, and its file could not be loaded "
+            "without that code. Build it with keras.Sequential(layers) or "
             "keras.Model(inputs, outputs)."
         )
     if not keras_internals.has_graph(network):
         raise ValueError(
-            f"The network {network.name!r} is not built, so that its shapes are "
-            "unknown. Begin it with keras.Input((steps,), dtype='int32'), for example."
+            f"The network {network.name!r} is not built, so its shapes are unknown. "
+            "Start it with an input, for example keras.Input((steps,), dtype='int32')."
         )
     for name in ("inputs", "outputs"):
         if (count := len(getattr(network, name))) != 1:
             raise ValueError(
                 f"The network {network.name!r} has {count} {name}; it must have one "
-                "input, the text, and one output, the next symbol. Make a keras.Model "
-                "of these alone."
+                "input, the text, and one output, the next token. Build a keras.Model "
+                "with only these."
             )
     for layer in layers_in(network):
         is_layer = isinstance(layer, keras.Layer)
         if (
-            type(layer) in (*_OWN_INPUTS, *_OWN_RECURRENT)
-            or (is_layer and _is_own(layer, LAYERS))
+            type(layer) in (*_TEXTGEN_INPUTS, *_TEXTGEN_RECURRENT)
+            or (is_layer and _is_keras(layer, LAYERS))
             or _makes_mask(layer)
         ):
             continue
         what = "layer" if is_layer else "operation"
         raise ValueError(
-            f"The {what} {layer.name!r} ({type(layer).__name__}) cannot be taken over: "
-            "it is none of those that are known to load safely from a file, wherever "
-            "that is. Put one of Keras's own layers in its place; "
-            "textgen.models.network.LAYERS names those that are accepted."
+            f"The {what} {layer.name!r} ({type(layer).__name__}) is not supported: it "
+            "is not known to load safely from a file. Replace it with one of the Keras "
+            "layers in textgen.models.network.LAYERS."
         )
     for layer in layers_in(network):
         for owner in (layer, getattr(layer, "cell", None)):
@@ -163,13 +163,13 @@ def check_network(network: Any) -> None:
                     raise ValueError(
                         f"The layer {layer.name!r} ({type(layer).__name__}) has "
                         f"{name}={getattr(value, '__name__', value)!r}, which is not "
-                        "Keras's own: a file of the model could not be loaded without "
-                        "its code. Use one that Keras has a name for."
+                        "part of Keras: a file of the model could not be loaded "
+                        "without its code. Use a function of Keras."
                     )
 
 
 def _makes_mask(operation: Any) -> bool:
-    """Whether it is one of the operations with which Keras's layers make masks."""
+    """Whether an operation is one that Keras layers add to compute masks."""
     return type(operation).__module__.startswith("keras.src.ops.") and all(
         output.dtype == "bool"
         for node in keras_internals.calls_of(operation)
@@ -182,14 +182,15 @@ def check_not_stateful(network: keras.Model) -> None:
     for layer in layers_in(network):
         if getattr(layer, "stateful", False):
             raise ValueError(
-                f"The layer {layer.name!r} ({type(layer).__name__}) is stateful, in a "
-                "network that writes by its window: its state would go on from one "
-                "window to the next, though they overlap. Make it with stateful=False."
+                f"The layer {layer.name!r} ({type(layer).__name__}) is stateful, but "
+                "the network generates with a sliding window: its state would continue "
+                "from one window to the next, although the windows overlap. Build it "
+                "with stateful=False."
             )
 
 
 def _sources(node: Any) -> list:
-    """The tensors that a layer was called with, but for masks."""
+    """Returns the input tensors of a call of a layer, without masks."""
     return [
         tensor
         for tensor in node.input_tensors
@@ -198,7 +199,7 @@ def _sources(node: Any) -> list:
 
 
 def stack_of(network: keras.Model) -> list | None:
-    """The layers of a network that carries its state, in order; otherwise `None`."""
+    """Returns the layers of a network that can carry its state; otherwise `None`."""
     found = _chain(network)
     if found is None or not all(map(_works_step_by_step, found)):
         return None
@@ -206,7 +207,7 @@ def stack_of(network: keras.Model) -> list | None:
 
 
 def _chain(network: keras.Model) -> list | None:
-    """The layers of a network, if each takes just the output of the one before it."""
+    """Returns the layers, if each takes only the output of the previous one."""
     found: list = []
     tensor = network.outputs[0]
     while tensor is not network.inputs[0]:
@@ -219,11 +220,11 @@ def _chain(network: keras.Model) -> list | None:
         ):
             return None
         part: list | None = [operation]
-        if _is_own(operation, _MODELS):
+        if _is_keras(operation, _MODELS):
             part = _chain(operation)
-        elif _is_own(operation, ["TimeDistributed"]):
-            part = [operation.layer]  # which does the same to all steps at once
-            if not _is_own(operation.layer, ["Dense", "Activation"]):
+        elif _is_keras(operation, ["TimeDistributed"]):
+            part = [operation.layer]  # applied to all steps in the same way
+            if not _is_keras(operation.layer, ["Dense", "Activation"]):
                 return None
         if part is None:
             return None
@@ -240,11 +241,11 @@ def _works_step_by_step(layer: Any) -> bool:
     activation = getattr(layer, "activation", None)
     if isinstance(activation, keras.Layer) and not _works_step_by_step(activation):
         return False
-    return type(layer) in _OWN_INPUTS or _is_own(layer, _STEPWISE)
+    return type(layer) in _TEXTGEN_INPUTS or _is_keras(layer, _STEPWISE)
 
 
 def _on_last_axis(layer: Any) -> bool:
-    """Whether a layer that works along an axis does so along the last one of three."""
+    """Whether the axis of a layer, if it has one, is the last of three."""
     axes = getattr(layer, "axis", -1)
     return all(
         axis in (-1, 2) for axis in (axes if isinstance(axes, list | tuple) else [axes])
@@ -252,31 +253,31 @@ def _on_last_axis(layer: Any) -> bool:
 
 
 def before_last_dense(outputs: Any) -> Any:
-    """The input of the last Dense layer, as a tensor of the network; or `outputs`."""
+    """Returns the input of the last Dense layer; `outputs` without such a layer."""
     tensor = outputs
     while True:
         operation, node = keras_internals.origin_of(tensor)
         if len(_sources(node)) != 1:
             return outputs
         [tensor] = _sources(node)
-        if _is_own(getattr(operation, "layer", operation), ["Dense"]):
+        if _is_keras(getattr(operation, "layer", operation), ["Dense"]):
             return tensor if len(tensor.shape) in (2, 3) else outputs
 
 
-# === What goes in and comes out ===
+# === Input and output ===
 
 
 def _lookups(network: keras.Model) -> list:
-    """The layers in which ids are looked up."""
+    """Returns the layers that look up ids."""
     return [
         layer
         for layer in layers_in(network)
-        if type(layer) in _OWN_INPUTS or _is_own(layer, ["Embedding"])
+        if type(layer) in _TEXTGEN_INPUTS or _is_keras(layer, ["Embedding"])
     ]
 
 
 def input_kind(network: keras.Model, size: int, named: str | None) -> str:
-    """`"ids"` or `"one_hot"`, as named or by the shape."""
+    """Returns `"ids"` or `"one_hot"`: the given kind, or the kind of the shape."""
     if named not in (None, "ids", "one_hot"):
         raise ValueError(f"input={named!r} must be 'ids', 'one_hot' or None.")
     [tensor] = network.inputs
@@ -287,35 +288,35 @@ def input_kind(network: keras.Model, size: int, named: str | None) -> str:
         kind = "ids"
     if kind is None or named not in (None, kind):
         raise ValueError(
-            f"The network's input has the shape {shape}, which is not that of "
-            f"{named or 'ids or one_hot'}: ids are (batch, steps), and one-hot is "
-            f"(batch, steps, {size}) with this vocabulary of {size} symbols."
+            f"The input of the network has shape {shape}, which does not fit "
+            f"{named or 'ids or one_hot'}: ids have shape (batch, steps), and one_hot "
+            f"has (batch, steps, {size}) with this vocabulary of {size} symbols."
         )
     integers = keras.backend.is_int_dtype(tensor.dtype)
     if kind == "ids" and named is None and not lookups and not integers:
         raise ValueError(
-            f"The network's input of shape {shape} and dtype {tensor.dtype} is looked "
-            "up in no Embedding and no textgen.OneHot. If it is ids all the same, say "
-            f"input='ids'; one-hot is (batch, steps, {size})."
+            f"The input of the network has shape {shape} and dtype {tensor.dtype}, but "
+            "the network has no Embedding and no textgen.OneHot. If the input is ids, "
+            f"use input='ids'; one-hot input has shape (batch, steps, {size})."
         )
     for layer in lookups:
         known = layer.size if isinstance(layer, inputs.OneHot) else layer.input_dim
         if known < size:
             raise ValueError(
-                f"The layer {layer.name!r} ({type(layer).__name__}) knows {known} ids, "
-                f"and the vocabulary has {size} symbols. Make both equal."
+                f"The layer {layer.name!r} ({type(layer).__name__}) has {known} ids, "
+                f"but the vocabulary has {size} symbols. Build it with {size} ids."
             )
     return kind
 
 
 def output_kind(network: keras.Model, size: int, named: str | None) -> str:
-    """`"logits"` or `"probabilities"`, as named or by the last activation."""
+    """Returns `"logits"` or `"probabilities"`: given, or from the last activation."""
     if named not in (None, "logits", "probabilities"):
         raise ValueError(f"output={named!r} must be 'logits', 'probabilities' or None.")
     shape = tuple(network.outputs[0].shape)
     if len(shape) not in (2, 3) or shape[-1] != size:
         raise ValueError(
-            f"The network's output has the shape {shape}; with this vocabulary of "
+            f"The output of the network has shape {shape}; with this vocabulary of "
             f"{size} symbols it must be (batch, {size}) or (batch, steps, {size})."
         )
     layer, activation = _last_activation(network)
@@ -329,47 +330,47 @@ def output_kind(network: keras.Model, size: int, named: str | None) -> str:
         raise ValueError(
             f"The last layer of the network, {layer.name!r} ({type(layer).__name__}), "
             f"has {f'activation={activation!r}' if activation else 'no activation'}, "
-            "which does not tell what its output is: say output='logits' or "
+            "so the kind of its output is unknown. Use output='logits' or "
             "output='probabilities'."
         )
     if kind is not None and named not in (None, kind):
         raise ValueError(
             f"output={named!r} contradicts the activation {activation!r} of the last "
-            f"layer, {layer.name!r} ({type(layer).__name__}): its output is {kind}."
+            f"layer, {layer.name!r} ({type(layer).__name__}). Omit output."
         )
     return named or kind or ""
 
 
 def _last_activation(network: keras.Model) -> tuple[Any, str]:
-    """The last layer that computes, and its activation; `""` where it has none."""
+    """Returns the last layer with an effect and its activation; `""` for none."""
     tensor = network.outputs[0]
     while True:
         operation, node = keras_internals.origin_of(tensor)
-        if not _is_own(operation, _SILENT):
+        if not _is_keras(operation, _PASS_THROUGH):
             break
         [tensor] = _sources(node)
-    while _is_own(operation, ["TimeDistributed"]):
+    while _is_keras(operation, ["TimeDistributed"]):
         operation = operation.layer
-    if _is_own(operation, _MODELS):
+    if _is_keras(operation, _MODELS):
         return _last_activation(operation)
     activation = getattr(operation, "activation", operation)
-    if _is_own(activation, ["Softmax"]):
+    if _is_keras(activation, ["Softmax"]):
         axis = activation.axis
         return operation, "softmax" if axis in (-1, len(tensor.shape) - 1) else ""
-    # The output of an LSTM or a GRU is more than its activation.
+    # The output of an LSTM or a GRU is not the output of its activation.
     named = not hasattr(operation, "cell")
     return operation, getattr(activation, "__name__", "") if named else ""
 
 
 def window_length(network: keras.Model, named: int | None) -> int:
-    """Steps of a window, as named or as the network's input has them."""
+    """Returns the steps of a window: given, or of the input of the network."""
     fixed = network.inputs[0].shape[1]
     if named is not None and operator.index(named) < 1:
         raise ValueError(f"sequence_length={named} must be at least 1.")
     if fixed is not None and named not in (None, fixed):
         raise ValueError(
-            f"sequence_length={named} contradicts the network's input, which has "
-            f"{fixed} steps. Leave sequence_length out."
+            f"sequence_length={named} contradicts the input of the network, which has "
+            f"{fixed} steps. Omit sequence_length."
         )
     return fixed or named or 40
 
@@ -377,22 +378,22 @@ def window_length(network: keras.Model, named: int | None) -> int:
 def padding_of(
     network: keras.Model, vocabulary: Vocabulary, kind: str, named: str | None
 ) -> tuple[str | None, int]:
-    """The symbol with which texts are padded, and its id; `None` for no symbol."""
+    """Returns the symbol that pads texts (`None`: no symbol) and its id."""
     if kind == "one_hot":
         if named is not None:
             raise ValueError(
                 f"padding={named!r} is for networks that take ids; one-hot input is "
-                "padded with rows of zeros."
+                "padded with rows of zeros. Omit padding."
             )
         return None, NO_SYMBOL
     if named is None:
         lookups = _lookups(network)
-        if lookups and all(type(layer) in _OWN_INPUTS for layer in lookups):
+        if lookups and all(type(layer) in _TEXTGEN_INPUTS for layer in lookups):
             return None, NO_SYMBOL
         known = [symbol for symbol in ("\n", " ") if symbol in vocabulary]
         named = [*known, vocabulary.symbols[0]][0]
     if named not in vocabulary:
         raise ValueError(
-            f"padding={named!r} is not in the vocabulary of {len(vocabulary)} symbols."
+            f"padding={named!r} must be one of the {len(vocabulary)} known symbols."
         )
     return named, vocabulary.ids[named]

@@ -1,4 +1,4 @@
-"""Text to train on, from files, standard input or a registry of known corpora."""
+"""Training texts: from files, standard input or the registry of named corpora."""
 
 import codecs
 import dataclasses
@@ -15,22 +15,22 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-_DOWNLOAD_TIMEOUT = 60  # seconds without a byte
+_DOWNLOAD_TIMEOUT = 60  # seconds without data
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """A named corpus: what it is, and where its exact bytes are found.
+    """Description and location of a named corpus.
 
     Args:
-        file: str. Name of the file, in `TEXTGEN_DATA`, in the package and in the
-            cache folder.
+        file: str. Name of the file in `TEXTGEN_DATA`, in the package and in the cache
+            folder.
         description: str. One line.
-        license: str. The licence of the text.
-        characters: int. Length of the text.
-        url: str or `None`. The address, pinned to a commit so that the bytes
-            cannot change. `None` for a corpus that the package contains.
-        sha256: str or `None`. SHA-256 of the bytes, in hexadecimal.
+        license: str. Licence of the text.
+        characters: int. Length of the text in characters.
+        url: str or `None`. Address of the file at a fixed commit, so that its bytes
+            cannot change. `None` for a corpus that is part of the package.
+        sha256: str or `None`. SHA-256 of the file, in hexadecimal.
     """
 
     file: str
@@ -51,7 +51,7 @@ _NOTEBOOKS = (
 CORPORA: dict[str, Corpus] = {
     "dinosaurs": Corpus(
         file="dinosaurs.txt",
-        description="dinosaur genus names, one a line",
+        description="dinosaur genus names, one per line",
         license="MIT (a list of facts, compiled for textgen)",
         characters=18_848,
     ),
@@ -84,7 +84,7 @@ CORPORA: dict[str, Corpus] = {
     ),
     "tang-poems": Corpus(
         file="tang_poems.txt",
-        description="Tang-dynasty regulated verse, one couplet a line, Chinese",
+        description="Tang-dynasty regulated verse, one couplet per line, Chinese",
         license="public domain",
         characters=942_681,
         url=(
@@ -103,31 +103,33 @@ def load_corpus(
 ) -> str:
     """Returns a corpus as one string.
 
-    The text is what Python's `open(path, encoding=encoding).read()` gives: `"\\r\\n"`
-    and `"\\r"` become `"\\n"`. A byte order mark at the start is left out.
+    The text equals `open(path, encoding=encoding).read()`: `"\\r\\n"` and `"\\r"`
+    become `"\\n"`. A byte order mark at the start is removed.
 
-    A name of `textgen.CORPORA` is looked up in this order: a file of that path, the
-    folder `TEXTGEN_DATA`, the package, the cache folder (`TEXTGEN_CACHE`, or
-    `textgen` in `XDG_CACHE_HOME`, or `~/.cache/textgen`), and last its address,
-    from where it is downloaded into the cache folder. A registered SHA-256 is checked,
-    but not that of a file given by its path.
+    A name of `textgen.CORPORA` is searched in this order: a file with this path, the
+    folder `TEXTGEN_DATA`, the package, the cache folder (`TEXTGEN_CACHE`, or `textgen`
+    in `XDG_CACHE_HOME`, or `~/.cache/textgen`). If the corpus is in none of them, it is
+    downloaded into the cache folder. The registered SHA-256 is checked, except for a
+    file with this path.
 
     Args:
         name_or_path: str or path. A name of `textgen.CORPORA`, the path of a text
-            file or of a zip file that holds one, or `"-"` for standard input.
-        lowercase: bool. Whether to lower-case the text. Defaults to `False`.
-        encoding: str. The encoding of the file. Defaults to `"utf-8"`.
+            file, the path of a zip file that holds one text file, or `"-"` for
+            standard input.
+        lowercase: bool. Whether to convert the text to lower case. Defaults to
+            `False`.
+        encoding: str. Encoding of the file. Defaults to `"utf-8"`.
 
     Returns:
         str. The text, not empty.
 
     Raises:
-        FileNotFoundError: There is no such file or name; the message names the
-            nearest known ones.
+        FileNotFoundError: The file or name does not exist (the message suggests
+            similar names), or textgen is not installed.
         IsADirectoryError: The path is a folder.
-        OSError: The file could not be read, or not downloaded.
-        ValueError: The file is empty, is not the registered one, or holds bytes
-            that are not valid in `encoding` (the message gives the byte offset).
+        OSError: The file cannot be read or downloaded.
+        ValueError: The file is empty, its SHA-256 is not the registered one, or it has
+            bytes that are not valid in `encoding` (the message gives the byte offset).
 
     Example:
 
@@ -148,16 +150,18 @@ def load_corpus(
 
 
 def _find(name: str) -> Path:
-    """Returns the path of a corpus file, downloading it if need be."""
+    """Returns the path of a corpus file; downloads the file if necessary."""
     path = Path(os.path.expanduser(name))
     corpus = CORPORA.get(name)
     if path.is_dir() and corpus is None:
-        raise IsADirectoryError(f"{name!r} is a folder; name one text file in it.")
+        raise IsADirectoryError(
+            f"{name!r} is a folder. Give the path of one text file."
+        )
     if path.exists() and not path.is_dir():
         return path
     if corpus is None:
         raise FileNotFoundError(
-            f"There is no file {name!r}, nor a corpus of that name. "
+            f"{name!r} is neither an existing file nor the name of a corpus. "
             + suggestion(name, CORPORA)
         )
     if folder := os.environ.get("TEXTGEN_DATA"):
@@ -166,12 +170,28 @@ def _find(name: str) -> Path:
             _check(path, corpus, str(path), "Replace it, or unset TEXTGEN_DATA.")
             return path
     if corpus.url is None:
-        return Path(str(importlib.resources.files("textgen.data") / corpus.file))
+        return package_folder("textgen.data") / corpus.file
     path = _cache_folder() / corpus.file
     if path.is_file() and sha256_of(path) == corpus.sha256:
         return path
     _download(corpus, path)
     return path
+
+
+def package_folder(package: str) -> Path:
+    """Returns the folder of a package that holds files, such as `"textgen.data"`.
+
+    Raises:
+        FileNotFoundError: The package is missing because textgen is not installed.
+    """
+    try:
+        return Path(str(importlib.resources.files(package)))
+    except ModuleNotFoundError:
+        clone = Path(__file__).parents[2]
+        raise FileNotFoundError(
+            f"textgen is not installed: the package {package} is missing. Run `pip "
+            f"install .` (or `make demo`) in the folder of the clone, {clone}."
+        ) from None
 
 
 def _read(path: Path) -> bytes:
@@ -186,17 +206,23 @@ def _read(path: Path) -> bytes:
             ]
             if len(members) != 1:
                 raise ValueError(
-                    f"{path} holds {len(members)} files; a corpus is one. Unpack it."
+                    f"{path} holds {len(members)} files; a corpus is one file. Unpack "
+                    "it and choose one."
                 )
             return archive.read(members[0])
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a zip file, or damaged: {error}.") from None
-    except (RuntimeError, NotImplementedError) as error:  # a password, a new method
-        raise ValueError(f"{path} cannot be unpacked here: {error}.") from None
+        raise ValueError(f"{path} is not a valid zip file: {error}.") from None
+    except (
+        RuntimeError,
+        NotImplementedError,
+    ) as error:  # a password or an unknown compression method
+        raise ValueError(
+            f"{path} cannot be read: {error}. Unpack it with another program."
+        ) from None
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Says which known names a mistyped one may mean, or which there are."""
+    """Returns a hint for an unknown name: similar known names, and all known names."""
     known = list(known)
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
@@ -226,7 +252,7 @@ def _check(path: Path, corpus: Corpus, source: str, remedy: str) -> None:
 
 
 def _download(corpus: Corpus, path: Path) -> None:
-    """Downloads to a temporary file beside `path`, checks it, and renames it."""
+    """Downloads to a temporary file next to `path`, checks it and renames it."""
     assert corpus.url is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -240,37 +266,40 @@ def _download(corpus: Corpus, path: Path) -> None:
                         file.write(block)
             except (OSError, http.client.HTTPException) as error:
                 raise OSError(
-                    f"{corpus.url} could not be downloaded ({error}). Put the file "
-                    f"into a folder as {corpus.file}, and that folder into "
-                    "TEXTGEN_DATA."
+                    f"{corpus.url} could not be downloaded ({error}). Save the file as "
+                    f"{corpus.file} in a folder, and set TEXTGEN_DATA to that folder."
                 ) from None
-        _check(temporary, corpus, corpus.url, "Perhaps it was cut short; try again.")
+        remedy = "The download may be incomplete: try again."
+        _check(temporary, corpus, corpus.url, remedy)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-# How files begin that are no text.
+# First bytes of common files that are not text.
 _BINARY = {
     b"\x1f\x8b": ("a gzip file", "Unpack it with gunzip."),
     b"BZh": ("a bzip2 file", "Unpack it with bunzip2."),
     b"\xfd7zXZ\x00": ("an xz file", "Unpack it with unxz."),
-    b"PK\x03\x04": ("a zip file", "Name it .zip, or unpack it; save a .docx as text."),
+    b"PK\x03\x04": ("a zip file", "Name it .zip or unpack it. Save .docx as text."),
     b"%PDF-": ("a PDF file", "Convert it to text, for example with pdftotext."),
-    b"\x89HDF": ("an HDF5 file", "It may be a model."),
-    b"\x89PNG": ("a picture", "Give a text file."),
-    b"\xff\xd8\xff": ("a picture", "Give a text file."),
+    b"\x89HDF": ("an HDF5 file", "It may be a model file. Give a text file."),
+    b"\x89PNG": ("an image", "Give a text file."),
+    b"\xff\xd8\xff": ("an image", "Give a text file."),
 }
 
 
 def _check_text(data: bytes, encoding: str, source: str) -> None:
-    """Raises ValueError for bytes that are no text in any encoding of one byte."""
+    """Raises ValueError for bytes of a binary file, also in single-byte encodings."""
     for start, (kind, remedy) in _BINARY.items():
         if data.startswith(start):
             raise ValueError(f"{source} is {kind}, not a text file. {remedy}")
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if b"\x00" in data[:4096] and not marked and not encoding.lower().startswith("utf"):
-        raise ValueError(f"{source} has zero bytes: it is a binary file, not a text.")
+        raise ValueError(
+            f"{source} has zero bytes: it is a binary file, or its encoding is not "
+            f"{encoding}. Give a text file, or its encoding, for example 'utf-16'."
+        )
 
 
 def _decode(data: bytes, encoding: str, source: str) -> str:
@@ -279,18 +308,18 @@ def _decode(data: bytes, encoding: str, source: str) -> str:
         text = data.decode(encoding)
     except LookupError:
         raise ValueError(
-            f"encoding={encoding!r} is not an encoding that Python knows; try "
-            "'utf-8', 'latin-1' or 'cp1252'."
+            f"encoding={encoding!r} is not known to Python. Try 'utf-8', 'latin-1' or "
+            "'cp1252'."
         ) from None
     except UnicodeDecodeError as error:
         marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         guess = "utf-16" if marked and "16" not in encoding else "latin-1"
-        # Some codecs take a byte order mark off before they decode.
+        # Some codecs remove a byte order mark before they decode.
         offset = error.start + len(data) - len(error.object)
         raise ValueError(
             f"{source} is not valid {encoding}: byte 0x{data[offset]:02x} at "
-            f"offset {offset}. Name its encoding, for example "
-            f"encoding={guess!r} (--encoding {guess} on the command line)."
+            f"offset {offset}. Give the encoding of the file, for example "
+            f"encoding={guess!r}."
         ) from None
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     return newlines.decode(text.removeprefix("\ufeff"), final=True)

@@ -1,4 +1,4 @@
-"""Cuts a text into a part to train on and a part to validate on."""
+"""Splits a text into a training part and a validation part."""
 
 import random
 from typing import Protocol, Self, TypeVar
@@ -13,17 +13,17 @@ _Text = TypeVar("_Text", bound=_Sliceable)
 
 
 def split(text: _Text, validation: float) -> tuple[_Text, _Text]:
-    """Cuts a text in two: the beginning to train on, the end to validate on.
+    """Splits a text: the beginning for training, the end for validation.
 
-    Cut before making windows of it, or windows of one part would hold characters
-    of the other.
+    Split the text before you cut it into windows. Otherwise training windows contain
+    characters of the validation part.
 
     Args:
-        text: str, list of lines, or array of ids; anything that can be sliced.
-        validation: float in [0, 1). The share of the items at the end.
+        text: str, list of lines, array of ids, or any other sequence with slices.
+        validation: float in [0, 1). Share of the items in the validation part.
 
     Returns:
-        A tuple `(train, validation)`; the first has `int(len(text) * (1 - validation))`
+        A tuple `(train, validation)`; `train` has `int(len(text) * (1 - validation))`
         items.
 
     Raises:
@@ -34,7 +34,7 @@ def split(text: _Text, validation: float) -> tuple[_Text, _Text]:
             f"validation={validation} must be a share of the text: at least 0 and "
             "less than 1, for example 0.1."
         )
-    # Rounded first: 10 * (1 - 0.9) is a little less than 1.
+    # Rounded before `int`, because 10 * (1 - 0.9) is slightly less than 1.
     cut = int(round(len(text) * (1 - validation), 6))
     return text[:cut], text[cut:]
 
@@ -42,15 +42,15 @@ def split(text: _Text, validation: float) -> tuple[_Text, _Text]:
 def split_lines(
     text: str, validation: float = 0.1, seed: int = 0
 ) -> tuple[list[str], list[str]]:
-    """Cuts a text of lines in two: lines to train on, and lines to validate on.
+    """Splits the lines of a text at random: for training and for validation.
 
-    Lists of names are often sorted, so that their end is no fair sample. The lines are
-    therefore put in a random order, which depends on `seed` and on the number of lines
-    only, and are then cut as `split` cuts them.
+    Lists of names are often sorted, so that the last lines are not representative.
+    This function shuffles the lines, in an order that depends on `seed` and on the
+    number of lines only, and then splits them with `split`.
 
     Args:
-        text: str. Lines that end with `"\\n"`; empty ones are left out.
-        validation: float in [0, 1). The share of the lines to validate on. Defaults to
+        text: str. Lines that end with `"\\n"`; empty lines are skipped.
+        validation: float in [0, 1). Share of the lines for validation. Defaults to
             `0.1`.
         seed: int. Seed of the order. Defaults to `0`.
 
