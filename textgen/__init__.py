@@ -26,6 +26,7 @@ _MODULES = {
     "OneHot": "layers.inputs",
     "SimpleRNN": "layers.recurrent",
     "LanguageModel": "models.language_model",
+    "from_keras": "models.keras_writer",
     "load": "models.loading",
     "Blend": "models.blend",
     "Checkpoints": "training.checkpoints",
@@ -34,6 +35,7 @@ _MODULES = {
     "BitsPerCharacter": "training.metrics",
     "CrossEntropy": "training.losses",
     "Perplexity": "training.metrics",
+    "warmup_cosine": "training.schedules",
 }
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from textgen.layers.recurrent import SimpleRNN as SimpleRNN
     from textgen.models.blend import Blend as Blend
     from textgen.models.catalogue import PRETRAINED as PRETRAINED
+    from textgen.models.keras_writer import from_keras as from_keras
     from textgen.models.language_model import LanguageModel as LanguageModel
     from textgen.models.loading import load as load
     from textgen.text.corpora import CORPORA as CORPORA
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from textgen.training.metrics import Accuracy as Accuracy
     from textgen.training.metrics import BitsPerCharacter as BitsPerCharacter
     from textgen.training.metrics import Perplexity as Perplexity
+    from textgen.training.schedules import warmup_cosine as warmup_cosine
 
 __all__ = [*_MODULES, "__version__"]
 

@@ -246,7 +246,7 @@ def test_rules_follow_their_definitions(rules, temperature):
             ops.convert_to_tensor(np.tile(np.float32(LOGITS), (ROWS, 1))),
             np.random.default_rng(6).random(ROWS, np.float32),
             np.full(ROWS, temperature, np.float32),
-            sampling.rules(**rules),
+            sampling.make_rules(**rules),
             np.tile(SEEN, (ROWS, 1)),
         )
     )
@@ -266,7 +266,7 @@ def test_filters_keep_what_their_definitions_keep(size):
             value = value if name == "top_k" else float(generator.uniform(0.05, 0.95))
             kept = sampling.restrict(
                 ops.convert_to_tensor(logits[np.newaxis]),
-                sampling.rules(**{name: value}),
+                sampling.make_rules(**{name: value}),
             )
             kept = ops.convert_to_numpy(kept)[0]
             expected = reference(logits, **{name: value}) > 0
@@ -282,7 +282,7 @@ def test_equal_logits_leave_as_many_as_asked_for():
         ({"typical_p": 0.25}, 2),
         ({"min_p": 1.0}, 8),
     ]:
-        kept = sampling.restrict(logits, sampling.rules(**rules))
+        kept = sampling.restrict(logits, sampling.make_rules(**rules))
         kept = ops.convert_to_numpy(kept)[0] > -np.inf
         assert kept.tolist() == [True] * count + [False] * (8 - count)
 
@@ -307,7 +307,7 @@ def test_rules_survive_extreme_logits(function, temperature, rules):
                 ops.convert_to_tensor(rows),
                 np.full(len(rows), uniforms, np.float32),
                 np.full(len(rows), temperature, np.float32),
-                sampling.rules(**rules),
+                sampling.make_rules(**rules),
                 np.ones(rows.shape, bool),
             )
         )
@@ -326,7 +326,7 @@ def test_rules_that_do_nothing_are_left_out():
         "repetition_penalty": 1.0,
         "bias": np.zeros(3),
     }
-    assert sampling.rules(**nothing) == {} == sampling.rules()
+    assert sampling.make_rules(**nothing) == {} == sampling.make_rules()
 
 
 @pytest.mark.parametrize(
@@ -347,12 +347,12 @@ def test_rules_that_do_nothing_are_left_out():
 def test_bad_rule_is_named(rule):
     [(name, value)] = rule.items()
     with pytest.raises(ValueError, match=f"{name}={value}"):
-        sampling.rules(**rule)
+        sampling.make_rules(**rule)
 
 
 def test_forbidding_everything_is_refused():
     with pytest.raises(ValueError, match="forbidden"):
-        sampling.rules(bias=np.full(4, -np.inf))
+        sampling.make_rules(bias=np.full(4, -np.inf))
 
 
 def test_log_probability_is_that_of_softmax():
@@ -366,7 +366,7 @@ def test_log_probability_is_that_of_softmax():
 def test_repetition_penalty_is_the_same_for_logits_and_log_probabilities():
     logits = np.random.default_rng(6).normal(3, 2, (5, 7)).astype(np.float32)
     seen = np.random.default_rng(7).random((5, 7)) < 0.5
-    rules = sampling.rules(repetition_penalty=1.7)
+    rules = sampling.make_rules(repetition_penalty=1.7)
     found = [
         softmax(ops.convert_to_numpy(sampling.adjust(given, rules, seen)))
         for given in (logits, np.log(softmax(logits)).astype(np.float32), logits + 9)

@@ -1,7 +1,9 @@
 import functools
 import json
+import re
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -34,7 +36,7 @@ def one_hot_input(steps=STEPS):
 
 
 def spread(activation=None):
-    """The last layer, with weights large enough to tell symbols apart."""
+    """The last layer, with weights large enough for clearly different logits."""
     return layers.Dense(
         V, activation, kernel_initializer=keras.initializers.RandomNormal(stddev=2.0)
     )
@@ -57,7 +59,7 @@ def bidirectional(steps=STEPS, activation="softmax", **kwargs):
 
 
 def flat(activation="softmax"):
-    """The fastest to train."""
+    """The network that trains fastest."""
     return keras.Sequential(
         [ids_input(), layers.Embedding(V, 5), layers.Flatten(), spread(activation)]
     )
@@ -72,7 +74,7 @@ def attention():
 
 
 def residual_sequences():
-    """A network of a prediction a step that is no stack."""
+    """A network with a prediction at each step that is not a stack."""
     tokens = ids_input(None)
     x = layers.Embedding(V, 4)(tokens)
     x = layers.Add()([x, layers.GRU(4, return_sequences=True)(x)])
@@ -211,7 +213,7 @@ def log_softmax(x):
 
 
 def as_input(network, rows):
-    """Rows of ids in the form that a network takes; -1 is a row of zeros."""
+    """Converts rows of ids to the input of a network; -1 is a row of zeros."""
     rows = np.asarray(rows, np.int32)
     return VOCABULARY.one_hot(rows) if len(network.inputs[0].shape) == 3 else rows
 
@@ -223,11 +225,12 @@ def start_of(network):
 
 
 def by_definition(network, text, carries, window=40, start_step=False):
-    """Log probabilities of what comes after the start, and after each symbol.
+    """Log probabilities of the next token after the start, and after each token.
 
-    They are those of `network.predict`, on the window, or on the whole prefix, which
-    zeros follow: a network that looked ahead would see them. A network that carries its
-    state reads the start step only if it learned it, or if there is nothing else.
+    They are computed by `network.predict`, from the window or from the complete prefix.
+    Zeros follow the prefix: they would change the result of a network that looks ahead.
+    A network that carries its state reads the start step only if it was trained with
+    it, or if the text is empty.
     """
     ids = [start_of(network), *VOCABULARY.encode(text).tolist()]
     if carries and not start_step and text:
@@ -238,7 +241,7 @@ def by_definition(network, text, carries, window=40, start_step=False):
 
 
 def by_definition_of_ids(network, ids, carries, window):
-    """Log probabilities of what comes after each id."""
+    """Log probabilities of the next token after each id."""
     batch, fixed = network.inputs[0].shape[:2]
     ends = range(1, len(ids) + 1)
     if carries:
@@ -250,7 +253,7 @@ def by_definition_of_ids(network, ids, carries, window):
         rows = [([ids[0]] * length + ids[:end])[-length:] for end in ends]
     if batch is None:
         outputs = network.predict(as_input(network, rows), len(rows), verbose=0)
-    else:  # a stateful network, of this batch size only
+    else:  # a stateful network with a fixed batch size
         outputs = []
         for row in rows:
             network.layers[1].reset_state()
@@ -270,7 +273,7 @@ def by_definition_of_ids(network, ids, carries, window):
 
 @functools.cache
 def known(name):
-    """A network, its writer, and what it predicts of TEXT; it is not to be changed."""
+    """Returns a network, its writer and its predictions for TEXT; do not train it."""
     keras.utils.set_random_seed(0)
     network = NETWORKS[name]()
     writer = from_keras(network, VOCABULARY)
@@ -278,9 +281,14 @@ def known(name):
 
 
 def distribution(writer, text):
-    """Log probabilities of the next symbol, by `generate`'s loop."""
+    """Log probabilities of the next token, from the loop of `generate`."""
     found = dict(writer.next_symbols(text, V))
     return np.log([found[symbol] for symbol in VOCABULARY.symbols])
+
+
+def test_old_name_is_an_alias_of_the_public_one():
+    assert textgen.from_keras is from_keras
+    assert textgen.LanguageModel.from_keras is textgen.from_keras
 
 
 # === Reading ===
@@ -290,7 +298,7 @@ def distribution(writer, text):
 def test_distribution_is_that_of_predict(name):
     _, writer, expected = known(name)
     assert writer.carries_state == name.startswith("state")
-    assert np.ptp(expected, axis=0).max() > 0.05  # it depends on the text
+    assert np.ptp(expected, axis=0).max() > 0.05  # the prediction depends on the text
     for length in (0, 1, 2, len(expected) - 1):
         assert distribution(writer, TEXT[:length]) == pytest.approx(
             expected[length], abs=tolerance(name)
@@ -303,12 +311,12 @@ def test_score_is_the_sum_of_predicted_log_probabilities(name):
     expected = expected[: len(TEXT)]
     text = TEXT[: len(expected)]
     expected = expected[np.arange(len(text)), VOCABULARY.encode(text)]
-    # With which symbol a text begins was not learned.
+    # A carrying network was not trained to predict the first token of a text.
     expected = expected[1:] if writer.carries_state else expected
     score = writer.score(text)
     assert score.log_probs == pytest.approx(expected, abs=tolerance(name))
     assert score.nats == pytest.approx(-expected.mean(), abs=tolerance(name))
-    both = writer.score([text[:3], text])  # beside another text, it is the same
+    both = writer.score([text[:3], text])  # the score does not depend on other texts
     first = 3 - writer.carries_state
     assert both.log_probs == pytest.approx(
         np.concatenate([expected[:first], expected]), abs=tolerance(name)
@@ -354,7 +362,7 @@ def test_state_carried_step_by_step_is_that_of_reading_at_once(name):
 def test_state_is_carried_through_a_long_prompt():
     network = CARRYING["lstm"]()
     writer = from_keras(network, VOCABULARY)
-    writer.reader.max_read_steps = 8  # pieces of which the beginning is read
+    writer.reader.max_read_steps = 8  # the prompt is read in chunks of 8 ids
     expected = by_definition(network, TEXT * 3, True)
     assert distribution(writer, TEXT * 3) == pytest.approx(expected[-1], abs=1e-5)
     assert writer.score(TEXT * 3).log_probs == pytest.approx(
@@ -369,7 +377,7 @@ def test_greedy_text_is_the_most_probable_symbol_each_time(name):
     assert text[:2] == "ab" and len(text) == 8
     expected = by_definition(network, text, writer.carries_state)
     new = VOCABULARY.encode(text[2:]).astype(int)
-    # The largest, but for the rounding of two compilations.
+    # The largest, up to rounding of two compilations.
     found = expected[np.arange(2, 8), new]
     assert (found >= expected[2:8].max(axis=-1) - 1e-4).all()
     [same, _] = writer.generate(["ab", "b"], 6, temperature=0)
@@ -483,7 +491,7 @@ def test_last_activation_is_found(last, output):
         (lambda: layers.Softmax(axis=1, name="end"), "no activation"),
     ],
 )
-def test_output_that_is_not_clear_is_to_be_named(last, what):
+def test_unclear_output_must_be_named(last, what):
     network = keras.Sequential([ids_input(), layers.Embedding(V, V), last()])
     with pytest.raises(ValueError, match=f"'end' .* {what}.*output='logits'"):
         from_keras(network, VOCABULARY)
@@ -556,7 +564,7 @@ def test_padding_of_a_network_that_takes_ids(symbols, padding, start):
     assert writer.padding == start
 
 
-def test_network_that_begins_with_textgens_layers_knows_no_symbol():
+def test_network_that_begins_with_textgens_layers_needs_no_padding():
     make = WINDOWED["textgen's"]
     assert from_keras(make(), VOCABULARY).padding is None
     network = make()
@@ -641,9 +649,9 @@ def wrapped(layer):
             lambda: keras.Model(x := one_hot_input(), spread()(x[:, -1])),
             r"operation 'get_item.*' \(GetItem\)",
         ),
-        (Subclassed, "class Subclassed cannot"),
+        (Subclassed, "class Subclassed is not supported"),
         (lambda: textgen.LanguageModel(VOCABULARY, units=4), "class LanguageModel"),
-        (lambda: "network.keras", "class str cannot"),
+        (lambda: "network.keras", "class str is not supported"),
     ],
 )
 def test_network_of_other_code_is_refused_by_name(network, said):
@@ -655,7 +663,7 @@ def test_custom_class_named_like_one_of_keras_is_refused():
     class LSTM(layers.LSTM):
         pass
 
-    with pytest.raises(ValueError, match=r"\(LSTM\) cannot be taken over"):
+    with pytest.raises(ValueError, match=r"\(LSTM\) is not supported"):
         from_keras(stack(LSTM(4)), VOCABULARY)
 
 
@@ -681,11 +689,11 @@ def two_outputs():
         (two_outputs, {}, "has 2 outputs"),
         (bidirectional, {"input": "onehot"}, "input='onehot' must be"),
         (bidirectional, {"output": "logit"}, "output='logit' must be"),
-        (bidirectional, {"input": "one_hot"}, r"\(None, 4\), .*not that of one_hot"),
+        (bidirectional, {"input": "one_hot"}, r"\(None, 4\), .*does not fit one_hot"),
         (
             WINDOWED["one-hot, flat"],
             {"input": "ids"},
-            r"\(None, 4, 6\), .*not that of ids",
+            r"\(None, 4, 6\), .*does not fit ids",
         ),
         (
             lambda: keras.Sequential([keras.Input((4, V + 1)), spread()]),
@@ -707,14 +715,14 @@ def two_outputs():
                 [ids_input(), layers.Embedding(V - 1, V, name="low"), spread()]
             ),
             {},
-            "'low' .* knows 5 ids.*has 6 symbols",
+            "'low' .* has 5 ids.*has 6 symbols",
         ),
         (
             lambda: keras.Sequential(
                 [ids_input(), textgen.OneHot(V - 1, name="low"), spread()]
             ),
             {},
-            "'low' .* knows 5 ids",
+            "'low' .* has 5 ids",
         ),
         (bidirectional, {"output": "logits"}, "'logits' contradicts .*'softmax'"),
         (
@@ -724,7 +732,7 @@ def two_outputs():
         ),
         (bidirectional, {"sequence_length": 5}, "=5 contradicts .*4 steps"),
         (residual_sequences, {"sequence_length": 0}, "=0 must be at least 1"),
-        (bidirectional, {"padding": "x"}, "padding='x' is not in the vocabulary"),
+        (bidirectional, {"padding": "x"}, "padding='x' must be one of the 6"),
         (WINDOWED["one-hot, flat"], {"padding": "a"}, "padding='a' is for networks"),
         (
             lambda: keras.Sequential(
@@ -759,7 +767,7 @@ def test_every_accepted_layer_is_one_of_keras():
 
 
 def compile(model, loss="sparse_categorical_crossentropy", **kwargs):
-    """Compiles without XLA, which takes longer here than it saves."""
+    """Compiles without XLA: its compilation takes longer than it saves here."""
     model.compile(keras.optimizers.Adam(0.02), loss, jit_compile=False, **kwargs)
     return model
 
@@ -780,7 +788,7 @@ def test_fit_trains_the_network_and_shows_text(capsys):
     assert said.count("--- temperature 0.5, after epoch") == 3
     assert writer.generate("ab", 7, 0.5, seed=0) in said
     assert writer.score(TEXT).nats < before - 0.1
-    expected = by_definition(network, TEXT, False)  # of the user's own network
+    expected = by_definition(network, TEXT, False)  # of the wrapped network
     assert distribution(writer, TEXT) == pytest.approx(expected[-1], abs=1e-5)
 
 
@@ -793,7 +801,7 @@ def test_training_of_the_network_is_that_of_the_writer():
     assert writer.score(TEXT).nats < before - 0.1
 
 
-def test_compiled_network_goes_on_where_it_was():
+def test_compiled_network_continues_with_its_optimizer():
     def network():
         keras.utils.set_random_seed(0)
         made = compile(flat(), metrics=["accuracy"])
@@ -810,7 +818,7 @@ def test_compiled_network_goes_on_where_it_was():
         assert histories[1][key] == pytest.approx(histories[0][key], abs=1e-6)
 
 
-def test_reading_leaves_training_alone():
+def test_reading_does_not_change_the_training():
     def network():
         keras.utils.set_random_seed(0)
         inner = layers.LSTM(5, recurrent_dropout=0.4, dropout=0.2, unroll=True)
@@ -832,7 +840,7 @@ def test_reading_leaves_training_alone():
     assert losses[0] == losses[1]
 
 
-def test_states_of_a_stateful_network_are_left_alone():
+def test_generation_does_not_change_the_states_of_a_stateful_network():
     network = CARRYING["stateful"]()
     writer = from_keras(network, VOCABULARY)
     recurrent = network.layers[1]
@@ -843,6 +851,75 @@ def test_states_of_a_stateful_network_are_left_alone():
     writer.generate(["a", "b", "c"], 3)
     assert np.array_equal(ops.convert_to_numpy(recurrent.states[0]), before)
     assert recurrent.stateful
+
+
+def stateful():
+    """A stack of two stateful layers, with a batch of 2 rows of STEPS steps."""
+    return stack(
+        layers.LSTM(5, return_sequences=True, stateful=True),
+        layers.GRU(3, return_sequences=True, stateful=True),
+        start=[
+            keras.Input(batch_shape=(2, STEPS), dtype="int32"),
+            layers.Embedding(V, 5),
+        ],
+    )
+
+
+def loss_from(network, x, y, states):
+    """Mean cross-entropy of the layers of `stateful`, called with `initial_state`."""
+    embedding, *recurrent, dense = network.layers
+    outputs = embedding(x)
+    for layer, state in zip(recurrent, states, strict=True):
+        config = {**layer.get_config(), "stateful": False}
+        copy = type(layer).from_config(config)
+        copy.build(outputs.shape)
+        copy.set_weights(layer.get_weights())
+        outputs = copy(outputs, initial_state=state)
+    logits = dense(outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return float(loss(y, logits))
+
+
+def test_training_starts_from_the_values_of_reset_state():
+    network = stateful()
+    writer = textgen.from_keras(network, VOCABULARY)
+    writer.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    shapes = [(2, 5), (2, 5), (2, 3)]
+    assert [state.shape for state in writer.carried_state] == shapes
+    generator = np.random.default_rng(1)
+    values = [generator.normal(0, 1, shape).astype(np.float32) for shape in shapes]
+    x, y = generator.integers(0, V, (2, 2, STEPS)).astype(np.int32)
+    expected = loss_from(network, x, y, [values[:2], [values[2]]])
+    zero = [np.zeros(shape, np.float32) for shape in shapes]
+    for others in (zero, [values[1], values[0], values[2]], [*values[:2], zero[2]]):
+        other = loss_from(network, x, y, [others[:2], [others[2]]])
+        assert abs(other - expected) > 1e-3
+    writer.reset_state(values)
+    for found, value in zip(writer.carried_state, values, strict=True):
+        np.testing.assert_array_equal(found, value)
+    assert writer.train_on_batch(x, y) == pytest.approx(expected, rel=1e-5)
+    assert not np.array_equal(writer.carried_state[0], values[0])
+    # An evaluation starts from zero, and restores the state of the training.
+    before = writer.carried_state
+    from_zero = loss_from(network, x, y, [zero[:2], [zero[2]]])
+    loss = writer.evaluate(x, y, batch_size=2, verbose=0)
+    assert loss == pytest.approx(from_zero, rel=1e-5)
+    for found, value in zip(writer.carried_state, before, strict=True):
+        np.testing.assert_array_equal(found, value)
+    writer.reset_state()
+    assert not any(state.any() for state in writer.carried_state)
+    writer.reset_metrics()
+    assert writer.train_on_batch(x, y) == pytest.approx(from_zero, rel=1e-5)
+
+
+def test_states_of_other_shapes_are_refused():
+    carried = "[(2, 5), (2, 5), (2, 3)]"
+    for network, expected in ((stateful(), carried), (bidirectional(), "[]")):
+        writer = textgen.from_keras(network, VOCABULARY)
+        assert (expected == "[]") == (writer.carried_state == [])
+        both = rf"{re.escape('[(2, 4), (2,)]')}.*{re.escape(expected)}"
+        with pytest.raises(ValueError, match=both):
+            writer.reset_state([np.zeros((2, 4)), np.zeros(2)])
 
 
 def test_stack_learns_from_sequences():
@@ -876,6 +953,26 @@ def test_file_keeps_everything(name, tmp_path):
         assert np.array_equal(*outputs)
     configs = [json.dumps(each.get_config()) for each in (writer, loaded)]
     assert configs[0] == configs[1]
+
+
+def test_notes_survive_a_file(tmp_path):
+    writer = from_keras(flat(), VOCABULARY)
+    assert writer.notes == {}
+    notes = {"corpus": "poems.txt", "held-out loss": 1.25, "lines": [3, None]}
+    writer.notes = notes
+    path = tmp_path / "model.keras"
+    writer.save(path)
+    assert textgen.load(path).notes == notes
+    # A file of an older version has no notes.
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    saved = json.loads(parts["config.json"])
+    assert saved["config"].pop("notes") == notes
+    parts["config.json"] = json.dumps(saved).encode()
+    with zipfile.ZipFile(path, "w") as file:
+        for name, part in parts.items():
+            file.writestr(name, part)
+    assert textgen.load(path).notes == {}
 
 
 def test_file_keeps_what_was_named(tmp_path):
@@ -918,7 +1015,7 @@ def test_file_keeps_the_optimizer(policy, tmp_path):
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 
-def test_loss_of_ones_own_is_left_out_of_a_file(tmp_path):
+def test_custom_loss_is_not_part_of_a_file(tmp_path):
     def own(y, logits):
         return keras.ops.sparse_categorical_crossentropy(y, logits, from_logits=True)
 

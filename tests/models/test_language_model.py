@@ -1,5 +1,7 @@
 import itertools
 import json
+import re
+import zipfile
 
 import keras
 import numpy as np
@@ -31,7 +33,7 @@ CONFIGURATIONS = [
         "return_sequences": True,
         "stateful": True,
         "batch_size": 2,
-        "reset_states": "never",
+        "reset_policy": "never",
         "dtype": "mixed_bfloat16",
     },
 ]
@@ -42,7 +44,7 @@ def random_ids(count, seed=0):
 
 
 def make(vocabulary=VOCABULARY, seed=3, **kwargs):
-    """A small model with weights large enough for its texts to vary."""
+    """A small model with weights large enough for varied texts."""
     model = LanguageModel(
         vocabulary, **{"units": 8, "sequence_length": WINDOW, **kwargs}
     )
@@ -54,7 +56,7 @@ def make(vocabulary=VOCABULARY, seed=3, **kwargs):
 
 
 def plain(model):
-    """Keras' own layers with the weights of a model, fed with vectors."""
+    """Keras layers with the weights of a model; the input is vectors."""
     size = model.embedding or len(model.vocabulary)
     layers = [keras.Input((None, size), dtype=model.dtype)]
     activations = {"activation": model.activation}
@@ -92,7 +94,7 @@ def plain(model):
 
 
 def vectors(model, ids):
-    """One-hot rows, or embeddings, of ids; zeros for -1."""
+    """One-hot rows or embeddings of ids; zeros for -1."""
     table = np.eye(len(model.vocabulary))
     if model.embedding:
         table = ops.convert_to_numpy(model.input_layer.embeddings)
@@ -105,7 +107,7 @@ def logits_of(model, ids):
 
 
 def nats(logits, targets):
-    """Cross-entropy of each target, in float64; targets of -1 are left out."""
+    """Cross-entropy of each target, in float64; targets of -1 are omitted."""
     logits = np.asarray(logits, np.float64)
     shifted = logits - logits.max(axis=-1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
@@ -123,7 +125,7 @@ def assert_equal_weights(one, other):
 
 
 def still():
-    """An optimizer that changes nothing, so that `fit` only measures."""
+    """An optimizer that changes nothing: `fit` measures without training."""
     return keras.optimizers.SGD(0.0)
 
 
@@ -140,9 +142,7 @@ def test_config_round_trip(kwargs):
     assert [w.shape for w in copy.weights] == [w.shape for w in model.weights]
     for name, value in kwargs.items():
         if name != "dtype":
-            # As in Keras 2, `reset_states` is a method, so its policy has a name apart.
-            attribute = "reset_policy" if name == "reset_states" else name
-            assert getattr(copy, attribute) == value
+            assert getattr(copy, name) == value
     assert copy.dtype_policy.name == kwargs.get("dtype", "float32")
 
 
@@ -157,28 +157,30 @@ def test_initializer_is_for_every_kernel_and_no_bias():
         assert len(kernels) == 5 + (embedding is not None)
         for kernel in kernels:
             values = ops.convert_to_numpy(kernel)
-            # Six standard errors, of at least 600 values.
+            # Six standard errors; there are at least 600 values.
             assert abs(values.mean() - 5) < 6 * 0.5 / np.sqrt(values.size)
             assert abs(values.std() - 0.5) < 6 * 0.5 / np.sqrt(2 * values.size)
-        # Each is drawn by itself.
+        # Each kernel has different values.
         first, second = (
             layer.cell.recurrent_kernel for layer in model.recurrent_layers
         )
         assert np.abs(ops.convert_to_numpy(first - second)).max() > 0.1
         lstm_bias, *_ = (w for w in model.trainable_weights if w.name == "bias")
-        assert set(ops.convert_to_numpy(lstm_bias)) == {0.0, 1.0}  # of the forget gate
+        assert set(ops.convert_to_numpy(lstm_bias)) == {
+            0.0,
+            1.0,
+        }  # 1 for the forget gate
         copy = LanguageModel.from_config(json.loads(json.dumps(model.get_config())))
         assert copy.initializer.get_config() == normal.get_config()
 
 
-def test_reset_states_is_a_method_as_in_keras_2():
-    model = make(return_sequences=True, stateful=True, batch_size=2)
-    size = model.carried_states.sizes[0]
-    states = [np.ones((2, size), "float32") for _ in model.carried_states.sizes]
-    model.carried_states.write("training", states)
-    model.reset_states()
-    for state in model.carried_states.read("training", 2):
-        assert not np.asarray(keras.ops.convert_to_numpy(state)).any()
+def test_old_name_of_reset_policy_still_loads():
+    config = make(**CONFIGURATIONS[-1]).get_config()
+    assert "reset_states" not in config
+    config["reset_states"] = config.pop("reset_policy")
+    assert LanguageModel.from_config(config).reset_policy == "never"
+    config["reset_states"] = "epoch"
+    assert LanguageModel.from_config(config).reset_policy == "epoch"
 
 
 def test_config_survives_keras_serialization():
@@ -187,6 +189,52 @@ def test_config_survives_keras_serialization():
     copy = keras.saving.deserialize_keras_object(config)
     assert isinstance(copy, LanguageModel)
     assert copy.get_config() == model.get_config()
+
+
+def change_config(path, change):
+    """Rewrites a `.keras` file with a changed configuration of the model."""
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    saved = json.loads(parts["config.json"])
+    change(saved["config"])
+    parts["config.json"] = json.dumps(saved).encode()
+    with zipfile.ZipFile(path, "w") as file:
+        for name, part in parts.items():
+            file.writestr(name, part)
+
+
+def test_notes_survive_a_file_and_a_copy(tmp_path):
+    model = make(return_sequences=True)
+    assert model.notes == {}
+    notes = {"corpus": "poems.txt", "held-out loss": 1.25, "lines": [3, None, "é"]}
+    model.notes = notes
+    assert type(model.notes) is dict and model.notes is not notes
+    model.save(tmp_path / "model.keras")
+    loaded = textgen.load(tmp_path / "model.keras")
+    assert loaded.notes == notes
+    loaded.notes["encoding"] = "utf-8"
+    loaded.save(tmp_path / "model.keras")
+    changed = {**notes, "encoding": "utf-8"}
+    assert textgen.load(tmp_path / "model.keras").notes == changed
+    stripped = loaded.stripped()
+    assert stripped.notes == changed
+    del stripped.notes["encoding"]
+    assert (loaded.notes, model.notes, make().notes) == (changed, notes, {})
+
+
+def test_file_of_an_older_version_loads(tmp_path):
+    model = make(**CONFIGURATIONS[-1])
+    path = tmp_path / "model.keras"
+    model.save(path)
+
+    def make_old(config):
+        del config["notes"]
+        config["reset_states"] = config.pop("reset_policy")
+
+    change_config(path, make_old)
+    loaded = textgen.load(path)
+    assert (loaded.notes, loaded.reset_policy) == ({}, "never")
+    assert_equal_weights(loaded, model)
 
 
 def test_config_keeps_a_word_vocabulary():
@@ -212,7 +260,7 @@ def test_layers_and_arguments_are_used():
     assert all(type(layer) is textgen.GRU for layer in model.recurrent_layers)
     assert [layer.rate for layer in model.dropout_layers] == [0.5, 0.5]
     assert len(model.norm_layers) == 2
-    # GRU: three gates, two biases; then a scale and a centre; then the output.
+    # GRU: three gates, two biases; then gamma and beta; then the output.
     first = 3 * 6 * (SIZE + 6 + 2) + 2 * 6
     second = 3 * 4 * (6 + 4 + 2) + 2 * 4
     assert model.count_params() == first + second + (4 + 1) * SIZE
@@ -240,7 +288,7 @@ def test_layers_and_arguments_are_used():
             "batch_size=0",
         ),
         ({"end_token": SIZE}, f"end_token={SIZE} must be None or an id from 0"),
-        ({"reset_states": "batch"}, "reset_states='batch' must be 'epoch' or 'never'"),
+        ({"reset_policy": "batch"}, "reset_policy='batch' must be 'epoch' or 'never'"),
         ({"dtype": "float23"}, "float23"),
         ({"unit": 3}, "unit"),
     ],
@@ -288,7 +336,7 @@ def test_logits_of_other_networks_equal_those_of_plain_keras(kwargs):
     np.testing.assert_allclose(model(ids), logits_of(model, ids), atol=accuracy)
 
 
-def test_tied_output_has_no_weights_of_its_own_but_a_bias():
+def test_tied_output_adds_only_a_bias():
     tied = make(embedding=6, units=6, tie_weights=True)
     free = make(embedding=6, units=6)
     assert free.count_params() - tied.count_params() == 6 * SIZE
@@ -309,7 +357,7 @@ def test_padding_is_stepped_over_as_zero_vectors(cell, embedding):
     ids = np.array([[-1, -1, 4, 2], [-1, 0, 1, 7]])
     logits = ops.convert_to_numpy(model(ids))
     np.testing.assert_allclose(logits, logits_of(model, ids), atol=1e-5)
-    # The biases act at each of these steps: they are not masked.
+    # The biases act at each of these steps: the steps are not masked.
     assert np.abs(logits[0] - ops.convert_to_numpy(model(ids[:1, 2:]))[0]).max() > 1e-3
 
 
@@ -603,7 +651,7 @@ def carrier(rows=3, **kwargs):
 
 
 def strands(rows, steps, batches, seed=0):
-    """A consecutive dataset, and the same as one batch of long sequences."""
+    """A consecutive dataset, and the same data as one batch of long sequences."""
     ids = random_ids(rows * (batches * steps + 1), seed)
     data = SequenceDataset(ids, steps, rows, "consecutive", random_offset=False)
     assert len(data) == batches
@@ -623,13 +671,13 @@ def test_fit_carries_the_state_and_resets_each_epoch(cell):
     expected = nats(logits_of(model, x), y).mean()
     losses = model.fit(data, epochs=2, verbose=0).history["loss"]
     assert losses == pytest.approx([expected] * 2, rel=1e-5)
-    # The reference would show it if the state were dropped between the batches.
+    # Without a carried state, the loss would differ.
     dropped = nats(np.concatenate([logits_of(model, b) for b, _ in data], axis=1), y)
     assert abs(dropped.mean() - expected) > 1e-3
 
 
 def test_state_is_carried_through_epochs_with_never():
-    model = carrier(reset_states="never")
+    model = carrier(reset_policy="never")
     data, x, y = strands(3, 6, 4)
     logits = logits_of(model, np.tile(x, (1, 3)))
     expected = [nats(part, y).mean() for part in np.split(logits, 3, axis=1)]
@@ -643,6 +691,81 @@ def test_state_is_carried_through_epochs_with_never():
     assert loss == pytest.approx(expected[0], rel=1e-5)
 
 
+def logits_from(model, ids, states):
+    """Logits of Keras's LSTM layers with the weights of a model, from given states."""
+    x, states = vectors(model, ids), iter(states)
+    *layers, dense = plain(model).layers
+    for layer in layers:
+        x = layer(x, initial_state=[next(states), next(states)])
+    assert next(states, None) is None
+    return ops.convert_to_numpy(dense(x))
+
+
+def train_on(model, x, y):
+    model.reset_metrics()  # otherwise, the loss is the mean over all batches so far
+    return model.train_on_batch(x, y)
+
+
+def test_training_starts_from_the_values_of_reset_state():
+    model = carrier(units=(8, 6))
+    shapes = [(3, 8), (3, 8), (3, 6), (3, 6)]
+    assert [state.shape for state in model.carried_state] == shapes
+    generator = np.random.default_rng(1)
+    values = [generator.normal(0, 1, shape).astype(np.float32) for shape in shapes]
+    _, x, y = strands(3, 6, 2)
+    losses = nats(logits_from(model, x, values), y).reshape(y.shape)
+    first, second = losses[:, :6].mean(), losses[:, 6:].mean()
+    # Neither zero nor exchanged states have this loss.
+    for others in ([np.zeros(s) for s in shapes], [values[i] for i in (1, 0, 3, 2)]):
+        other = nats(logits_from(model, x[:, :6], others), y[:, :6]).mean()
+        assert abs(other - first) > 1e-3
+    model.reset_state(values)
+    for found, value in zip(model.carried_state, values, strict=True):
+        np.testing.assert_array_equal(found, value)
+    assert train_on(model, x[:, :6], y[:, :6]) == pytest.approx(first, rel=1e-5)
+    between = model.carried_state
+    assert train_on(model, x[:, 6:], y[:, 6:]) == pytest.approx(second, rel=1e-5)
+    model.reset_state(between)
+    assert train_on(model, x[:, 6:], y[:, 6:]) == pytest.approx(second, rel=1e-5)
+    model.reset_state()
+    assert not any(state.any() for state in model.carried_state)
+    zero = nats(logits_of(model, x[:, :6]), y[:, :6]).mean()
+    assert train_on(model, x[:, :6], y[:, :6]) == pytest.approx(zero, rel=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["epoch", "never"])
+def test_fit_keeps_given_states_with_never_only(policy):
+    model = carrier(reset_policy=policy)
+    data, x, y = strands(3, 6, 4)
+    values = [np.full((3, 8), 0.9, np.float32), np.full((3, 8), -2.0, np.float32)]
+    from_values = nats(logits_from(model, x, values), y).mean()
+    from_zero = nats(logits_of(model, x), y).mean()
+    assert abs(from_values - from_zero) > 1e-3
+    model.reset_state(values)
+    [loss] = model.fit(data, verbose=0).history["loss"]
+    expected = from_zero if policy == "epoch" else from_values
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("shapes", [[(2, 8), (3, 8)], [(3, 8)], [(3, 8)] * 3, [(), ()]])
+def test_states_of_other_shapes_are_refused(shapes):
+    model = carrier()
+    model.reset_state([np.ones((3, 8))] * 2)
+    both = rf"{re.escape(str(shapes))}.*{re.escape(str([(3, 8)] * 2))}"
+    with pytest.raises(ValueError, match=both):
+        model.reset_state([np.zeros(shape) for shape in shapes])
+    assert all((state == 1).all() for state in model.carried_state)
+
+
+def test_model_without_carried_state():
+    for kwargs in ({}, {"return_sequences": True}):
+        model = make(**kwargs)
+        assert model.carried_state == []
+        model.reset_state()
+        with pytest.raises(ValueError, match=r"\[\(3, 8\)\].*\[\].*not stateful"):
+            model.reset_state([np.zeros((3, 8))])
+
+
 def test_carried_state_is_detached_but_weights_learn():
     model = carrier()
     model.compile(keras.optimizers.Adam(0.05))
@@ -651,7 +774,7 @@ def test_carried_state_is_detached_but_weights_learn():
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_evaluation_carries_a_state_of_its_own():
+def test_evaluation_carries_a_separate_state():
     model = carrier()
     model.fit(strands(3, 6, 2)[0], verbose=0)
     before = training_states(model)
@@ -676,7 +799,7 @@ def test_evaluation_of_arrays_carries_the_state():
 
 @pytest.mark.parametrize("rows", [2, 5])
 def test_validation_between_epochs_leaves_the_training_state(rows):
-    model = carrier(reset_states="never")
+    model = carrier(reset_policy="never")
     data, x, y = strands(3, 6, 4)
     validation, x_val, y_val = strands(rows, 4, 3, seed=1)
     logits = logits_of(model, np.tile(x, (1, 2)))
@@ -705,7 +828,7 @@ def test_predict_calls_and_texts_start_from_zero():
 
 
 def equal_lines(sizes, batch_size):
-    """A stateful dataset whose batches have so many lines, of growing length."""
+    """A stateful dataset: batches of `sizes` lines, with increasing length."""
     text = "abcdefghij" * 2
     lines = [
         text[row : row + length + 1]
@@ -721,7 +844,7 @@ def equal_lines(sizes, batch_size):
 
 
 def carried_loss(model, data):
-    """The mean over all targets, where each row goes on from its last line."""
+    """The mean over all targets; each row continues from its previous line."""
     found = []
     for row in range(max(len(x) for x, _ in data)):
         lines = [pair for pair in data if len(pair[0]) > row]
@@ -818,10 +941,10 @@ def writer(request, models):
 
 
 def logits_after(model, text, start, network=None):
-    """The logits, `(symbols - start, V)`, after the first `start` symbols and on.
+    """Returns the logits, `(tokens - start, V)`, after `start` tokens and more.
 
-    A many-to-many network reads everything, after a start step where nothing comes
-    before; a many-to-one network a window for each prefix, with zero vectors on the
+    A many-to-many network reads the complete text, after a start step if `start` is 0.
+    A many-to-one network reads one window per prefix, padded with zero vectors on the
     left.
     """
     ids = [-1, *model.vocabulary.encode(text).tolist()]
@@ -836,15 +959,15 @@ def logits_after(model, text, start, network=None):
 
 
 def assert_most_probable(logits, text):
-    """Each symbol has the largest logit, but for the rounding of two compilations."""
+    """Each token has the largest logit, up to rounding of two compilations."""
     ids = VOCABULARY.encode(text).astype(int)
     assert (logits[np.arange(len(ids)), ids] >= logits.max(-1) - 1e-4).all()
 
 
 def assert_same_but_for_rounding(model, one, other, prompt, temperature, seed):
-    """Two texts of a prompt part only where rounding can turn a draw.
+    """Two texts of a prompt differ only after a draw that rounding can change.
 
-    In batches of another size, sums are added up in another order.
+    In batches of another size, sums are computed in another order.
     """
     pairs = enumerate(itertools.zip_longest(one, other))
     at = next((at for at, (a, b) in pairs if a != b), None)
@@ -857,7 +980,7 @@ def assert_same_but_for_rounding(model, one, other, prompt, temperature, seed):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mixed"])
-def test_zero_temperature_writes_the_most_probable_text(models, kind):
+def test_zero_temperature_gives_the_most_probable_text(models, kind):
     model = models(kind)
     written = ""
     for prompt in ("", "a", "ABC", "abcde", "hij abc\ndef"):
@@ -888,7 +1011,7 @@ def test_rule_sees_the_logits_of_the_whole_prefix(models, kind):
         assert ids == [(3 * count + 1) % SIZE for count in range(12)]
         for network in (model, None if kind != "mixed" else model):
             expected = logits_after(model, text, len(prompt), network)
-            # Two compilations round each layer of each step apart, four times or so.
+            # Two compilations round each layer of each step differently, about 4 times.
             roundings = 4 * len(model.units) * len(text)
             rounding = roundings * 2.0**-24 * np.abs(expected).max()
             accuracy = 0.1 if kind == "mixed" else rounding
@@ -941,7 +1064,7 @@ def test_joined_stream_is_the_text(models, kind):
         assert all(pieces)
 
 
-def test_stream_hands_over_before_the_end(writer):
+def test_stream_yields_before_the_end(writer):
     pieces = writer.stream("ab", 10**6, seed=0)
     text = "".join(itertools.islice(pieces, 4))
     assert 5 < len(text) < 1000
@@ -975,14 +1098,14 @@ def test_order_is_that_of_the_prompts_and_then_the_copies(writer):
         first = writer.generate(prompt, 40, seed=5)
         for other in (texts[3 * index], first):
             assert_same_but_for_rounding(writer, alone[0], other, prompt, 1.0, 5)
-        # The first symbols, since rounding is a matter of many.
+        # Only the first tokens: rounding errors accumulate.
         starts = [text[: len(prompt) + 5] for text in alone]
         assert [t[: len(prompt) + 5] for t in texts[3 * index :][:3]] == starts
         assert len(set(alone)) == 3
 
 
 @pytest.mark.parametrize("stop", [None, ["ab", "j"]])
-def test_text_does_not_depend_on_what_is_beside_it(writer, stop):
+def test_text_does_not_depend_on_the_other_texts(writer, stop):
     prompts = ["ab", "", "hij abc\ndef" * 20, "AB"]
     together = writer.generate(prompts, 150, 0.9, seed=3, stop=stop)
     alone = [writer.generate(prompt, 150, 0.9, seed=3, stop=stop) for prompt in prompts]
@@ -992,7 +1115,7 @@ def test_text_does_not_depend_on_what_is_beside_it(writer, stop):
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_prompt_that_comes_again_gives_another_text(writer, seed):
+def test_repeated_prompt_gives_another_text(writer, seed):
     texts = writer.generate(["", "ab", "", "", "ab"], 30, seed=seed)
     assert len(set(texts)) == 5
     if seed is not None:
@@ -1001,10 +1124,10 @@ def test_prompt_that_comes_again_gives_another_text(writer, seed):
         assert [texts[1], texts[4]] == copies[1][:2]
 
 
-def test_overlapping_stops_do_not_depend_on_what_is_beside_them(models):
+def test_overlapping_stops_do_not_depend_on_the_other_texts(models):
     model = models("many-to-many")
     full = model.generate("a", 60, seed=0)[1:]
-    # The end of a piece falls inside the longer stop at some place or other.
+    # For some of these positions, a piece ends inside the longer stop.
     for at in range(10, 50):
         stop = [full[at : at + 6], full[at + 2 : at + 4]]
         alone = model.generate("a", 60, seed=0, stop=stop)
@@ -1019,7 +1142,7 @@ def test_seeds_decide(writer):
     assert len({writer.generate("a", 40) for _ in range(3)}) == 3
 
 
-def test_writing_less_gives_the_beginning(writer):
+def test_fewer_tokens_give_the_beginning(writer):
     text = writer.generate("ab", 300, seed=0)
     assert len(text) == 302
     for count in (0, 1, 16, 129):
@@ -1054,7 +1177,7 @@ def test_beginning_of_a_stop_at_the_end_is_kept(writer):
 
 def test_stop_in_the_prompt_does_not_count(writer):
     full = writer.generate("cab", 60, seed=0)
-    # Neither inside the prompt, nor across its end.
+    # Neither inside the prompt nor across its end.
     for stop in ("ca", full[2:4]):
         at = full.find(stop, 3)
         expected = full[:at] if at >= 0 else full
@@ -1089,7 +1212,7 @@ def test_bad_argument_of_generate_is_named(models, kwargs, message):
     model = models("many-to-one")
     with pytest.raises(ValueError, match=message):
         model.generate(**kwargs)
-    # At once, and not when the first piece is asked for.
+    # `stream` raises immediately, not at the first piece.
     with pytest.raises(ValueError, match=message):
         model.stream(**kwargs)
 
@@ -1100,7 +1223,7 @@ def test_bad_count_is_named(models, count):
         models("many-to-one").generate("a", count=count)
 
 
-def test_unknown_symbols_are_skipped_or_stood_in_for(writer):
+def test_unknown_symbols_are_skipped_or_replaced(writer):
     def continuation(prompt, **kwargs):
         text = writer.generate(prompt, 30, seed=0, **kwargs)
         assert text.startswith(prompt)
@@ -1135,7 +1258,7 @@ def test_new_weights_are_used(return_sequences):
 
 
 @pytest.mark.parametrize("return_sequences", [False, True])
-def test_a_learnt_text_is_written(return_sequences):
+def test_a_learned_text_is_generated(return_sequences):
     keras.utils.set_random_seed(0)
     cycle = "abcdefghij \n"
     ids = VOCABULARY.encode(cycle * 20)
@@ -1161,7 +1284,7 @@ def test_words():
         written = model.generate("To be", 12, seed=0)
         assert written.startswith("To be")
         symbols = list(vocabulary.tokens(written[5:]))
-        # Two words in a row join to one token, so there may be fewer.
+        # Two adjacent words join to one token, so there may be fewer than 12.
         assert 0 < len(symbols) <= 12
         whole = "".join(model.stream("To be", 12, seed=0))
         assert whole == written

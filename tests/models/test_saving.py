@@ -39,7 +39,7 @@ MODELS = {
         "return_sequences": True,
         "stateful": True,
         "batch_size": 4,
-        "reset_states": "never",
+        "reset_policy": "never",
         "dropout": 0.3,
     },
     "stateful-float64": {

@@ -29,7 +29,7 @@ def data():
 
 
 def printed(capsys):
-    """The output as a list of (temperature, when, text below)."""
+    """Returns the printed samples as a list of (temperature, when, text)."""
     samples = []
     for line in capsys.readouterr().out.split("\n"):
         if header := HEADER.match(line):
@@ -76,7 +76,7 @@ def test_several_prompts_and_temperatures(model, data, capsys):
         assert text.startswith("\n".join(expected) + "\n")
 
 
-def test_every_so_many_epochs(model, data, capsys):
+def test_every_second_epoch(model, data, capsys):
     callback = SampleText("a", 1, every=2, max_new_tokens=3)
     sample(model, data, callback, epochs=5)
     assert [when for _, when, _ in printed(capsys)] == [
@@ -105,12 +105,12 @@ def test_stop_ends_the_samples(model, data, capsys):
     assert len(expected) < 60
 
 
-def test_each_sample_is_of_the_same_seed(model, data, capsys):
+def test_every_sample_has_the_same_seed(model, data, capsys):
     model.optimizer.learning_rate.assign(0.0)
     sample(model, data, SampleText("a", 1.0, max_new_tokens=40), epochs=2)
     model.optimizer.learning_rate.assign(0.05)
     first, second = printed(capsys)
-    # Nothing was learnt, so nothing changed.
+    # The learning rate is 0, so the model did not change.
     assert first[2].strip() == second[2].strip()
 
 
@@ -119,11 +119,11 @@ def test_samples_come_after_the_progress_bar(model, data, capsys):
     output = capsys.readouterr().out
     assert output.count("5/5") >= 1
     assert output.rindex("5/5") < output.index("--- temperature")
-    # The header stands on a line of its own.
+    # The header is on a separate line.
     assert re.search(r"^--- temperature 1\.0, after epoch 1$", output, re.MULTILINE)
 
 
-def test_user_callbacks_are_left_alone(model, data, capsys):
+def test_list_of_the_users_callbacks_is_not_changed(model, data, capsys):
     callbacks = [SampleText("a", 1.0, max_new_tokens=5)]
     model.fit(data, callbacks=callbacks, verbose=0)
     assert len(callbacks) == 1
@@ -154,7 +154,7 @@ def test_bad_argument_is_named(kwargs, message):
         ({"stop": ""}, "stop=''"),
     ],
 )
-def test_what_cannot_be_written_is_an_error_of_the_fit(model, data, kwargs, message):
+def test_bad_argument_of_generate_is_an_error_of_the_fit(model, data, kwargs, message):
     with pytest.raises(ValueError, match=message):
         sample(model, data, SampleText(**{"max_new_tokens": 3, **kwargs}))
 
@@ -163,7 +163,7 @@ def test_plain_keras_model_is_refused():
     plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     plain.compile("sgd", "mse")
     x, y = np.zeros((4, 3)), np.zeros((4, 2))
-    with pytest.raises(ValueError, match=r"needs a textgen\.LanguageModel.*Sequential"):
+    with pytest.raises(ValueError, match=r"needs a textgen\.LanguageModel.*not a Seq"):
         plain.fit(x, y, callbacks=[SampleText("a")], verbose=0)
 
 

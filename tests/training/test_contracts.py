@@ -1,4 +1,4 @@
-"""What `LanguageModel` refuses or puts right, whatever the data come as."""
+"""Data that `LanguageModel` refuses or converts, for every type of data."""
 
 import keras
 import numpy as np
@@ -48,7 +48,7 @@ def test_windows_of_another_length_from_a_generator():
 
 
 def test_windows_of_unknown_length_from_tensorflow():
-    # Only the running graph knows their length.
+    # The length is only known when the graph runs.
     model = compiled()
     model.fit(from_tensorflow(STEPS), verbose=0)
     with pytest.raises(
@@ -118,7 +118,7 @@ def test_accuracy_follows_the_targets(kind):
     assert logs["accuracy"] == pytest.approx(expected)
 
 
-def test_network_of_ones_own_learns_from_ids():
+def test_custom_network_learns_from_ids():
     keras.utils.set_random_seed(0)
     own = keras.Sequential(
         [
@@ -156,7 +156,7 @@ def test_callback_list_trains_as_a_list_does():
     weights = []
     for make in (list, keras.callbacks.CallbackList):
         model = compiled()
-        for _ in range(2):  # the second goes on with the order of epoch 1
+        for _ in range(2):  # the second `fit` continues with the order of epoch 1
             model.fit(windows_of := textgen.WindowDataset(IDS, STEPS), verbose=0)
             model.fit(windows_of, callbacks=make([]), verbose=0)
         weights.append(model.get_weights())
@@ -164,7 +164,7 @@ def test_callback_list_trains_as_a_list_does():
         assert np.array_equal(one, other)
 
 
-def test_dataset_of_ones_own():
+def test_custom_dataset():
     class Reversed(textgen.batches.Dataset):
         def __len__(self):
             return 2
@@ -191,7 +191,7 @@ def test_fit_learns_how_texts_begin_and_end():
             keras.layers.Dense(len(VOCABULARY)),
         ]
     )
-    wrapped = textgen.LanguageModel.from_keras(network, VOCABULARY)
+    wrapped = textgen.from_keras(network, VOCABULARY)
     wrapped.compile()
     for each in (model, wrapped):
         assert (each.start_step, each.end_token) == (False, None)

@@ -21,7 +21,7 @@ def make(shape, seed=0, ignored=(), scale=3.0):
 
 
 def reference(ids, logits):
-    """Nats of every target, 0 for those left out."""
+    """Nats of every target; 0 for no target."""
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(axis=-1, keepdims=True)
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
@@ -74,7 +74,7 @@ def test_targets_left_out(targets, many):
     mean = kept.mean()
     assert number(CrossEntropy()(y, logits)) == pytest.approx(mean, rel=1e-5)
     assert number(Perplexity()(y, logits)) == pytest.approx(math.exp(mean), rel=1e-5)
-    # What is predicted where there is no target does not matter.
+    # Predictions without a target do not matter.
     logits[ids < 0] = 1e4 * np.arange(SIZE)
     assert number(CrossEntropy()(y, logits)) == pytest.approx(mean, rel=1e-5)
 
@@ -127,7 +127,7 @@ def test_float64_metric():
     ],
 )
 def test_large_ids(dtype):
-    # bfloat16 has eight bits for them.
+    # bfloat16 has 8 bits: it would round the ids.
     logits = np.where(np.arange(400) == 257, 30.0, 0.0)[np.newaxis]
     loss = CrossEntropy(dtype=dtype)(np.array([257]), logits)
     assert number(ops.cast(loss, "float32")) == pytest.approx(0, abs=1e-3)
@@ -279,7 +279,7 @@ def test_many_to_one_and_many_to_many_in_fit():
             model.add(keras.layers.RepeatVector(4))
             model.add(keras.layers.Dense(SIZE))
         model.compile("sgd", CrossEntropy(), metrics=[BitsPerCharacter()])
-        # In one batch, or Keras would weigh the losses by batches.
+        # One batch: Keras would weight the losses of several batches by rows.
         read = model.evaluate(x, ids, batch_size=10, verbose=0, return_dict=True)
         nats = reference(ids, model.predict(x, verbose=0))
         mean = nats.sum() / (ids >= 0).sum()
@@ -301,7 +301,7 @@ def many_batches(kind):
     elif kind == "of any size":
         means = generator.normal(1.5, 0.3, 20_000)
         weights = np.exp(generator.uniform(0, 15, 20_000))
-    else:  # of either sign, so that the sum becomes small again
+    else:  # both signs, so that the sum becomes small again
         means = np.append(generator.normal(1.5, 0.3, 9_999), -2.0)
         means = np.append(means, -means[::-1] + 1e-3)
         weights = np.full(20_000, 200_123.0)
@@ -318,7 +318,7 @@ def test_mean_of_billions_of_targets(kind, jit_compile):
     import tensorflow as tf
 
     means, weights = many_batches(kind)
-    if jit_compile is None:  # without a graph, which takes longer
+    if jit_compile is None:  # fewer batches: execution without a graph is slower
         means, weights = means[:1000], weights[:1000]
     mean = WeightedMean("mean")
 
@@ -329,7 +329,7 @@ def test_mean_of_billions_of_targets(kind, jit_compile):
     if jit_compile is not None:
         run = tf.function(run, jit_compile=jit_compile)
     run(tf.constant(means), tf.constant(weights))
-    # Each product is rounded to float32; the sums of them are what is exact.
+    # Each product is rounded to float32; only the sums are exact.
     products = (means * weights).astype(np.float64)
     total, count = products.sum(), weights.sum(dtype=np.float64)
     found = number(mean.total_high) + number(mean.total_low)
@@ -352,7 +352,7 @@ def test_metrics_of_billions_of_targets(metric, jit_compile):
     built = metric()
     ids, logits = make((4, 5))
     logits = logits.astype(np.float32)
-    ids[0] = logits[0].argmax(-1)  # these are predicted better than the others
+    ids[0] = logits[0].argmax(-1)  # better predictions than for the others
     hits = logits.argmax(-1) == ids
     assert hits.mean() < 1
     nats = reference(ids, logits)
@@ -406,8 +406,8 @@ def test_distributions_have_the_cross_entropy_of_keras(shape, from_logits):
         assert found == pytest.approx(wanted, rel=1e-5)
 
 
-def test_distribution_that_was_hardened():
-    # argmax made 1.536 of it.
+def test_distribution_is_not_replaced_by_its_argmax():
+    # The argmax of the targets has another cross-entropy.
     ids, logits = make((3,), seed=2, scale=1.0)
     y = 0.2 / SIZE + 0.8 * one_hot(ids, np.float64)
     logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))

@@ -1,7 +1,7 @@
 """`fit`, `evaluate` and `predict` against the definitions, for all kinds of models.
 
-The definitions are cross-entropies that NumPy computes in float64 of the logits of
-plain Keras networks, and Keras's own losses and metrics.
+The definitions are cross-entropies that NumPy computes in float64 from the logits of
+plain Keras networks, and Keras's losses and metrics.
 """
 
 import csv
@@ -46,14 +46,14 @@ def random_ids(count, seed=0):
 
 
 def spread(weights, seed=3):
-    """Sets weights that are large enough to tell symbols apart."""
+    """Sets weights large enough for clearly different logits."""
     generator = np.random.default_rng(seed)
     for weight in weights:
         weight.assign(generator.normal(0, 0.7, weight.shape))
 
 
 def make(kind="language model", sequences=False, rows=None, cell="simple_rnn"):
-    """A model that is not compiled; stateful with a number of rows."""
+    """Returns an uncompiled model; it is stateful if `rows` is given."""
     if kind == "language model":
         model = LanguageModel(
             VOCABULARY,
@@ -86,9 +86,9 @@ def network_of(kind, sequences, rows=None, cell="simple_rnn", **kwargs):
 
 
 def compiled(model, optimizer=None, run_eagerly=True, **kwargs):
-    """Compiles; without an optimizer `fit` only measures.
+    """Compiles a model; without an optimizer, `fit` measures without training.
 
-    So few batches are faster without a graph of TensorFlow.
+    A few batches are faster without a TensorFlow graph.
     """
     optimizer = optimizer or keras.optimizers.SGD(0.0)
     model.compile(
@@ -99,7 +99,7 @@ def compiled(model, optimizer=None, run_eagerly=True, **kwargs):
 
 @functools.cache
 def plain(cell, sequences):
-    """What comes after the embedding, of Keras's own layers."""
+    """Returns a network of Keras layers for the part after the embedding."""
     return keras.Sequential(
         [
             keras.Input((None, 4)),
@@ -110,12 +110,12 @@ def plain(cell, sequences):
 
 
 def logits_of(model, x):
-    """The logits of a plain Keras network with the weights of a model, by ids."""
+    """Returns the logits of a plain Keras network with the weights of a model."""
     weights = [ops.convert_to_numpy(weight) for weight in model.trainable_weights]
     cell = "simple_rnn" if weights[1].shape == (4, UNITS) else "gru"
     network = plain(cell, model.return_sequences)
     network.set_weights(weights[1:])
-    # No symbol is a row of zeros, or the symbol with which a network is padded.
+    # Id -1 is a row of zeros, or the padding token of a wrapped network.
     table = np.append(weights[0], np.zeros((1, 4), np.float32), axis=0)
     if not isinstance(model, LanguageModel):
         table[-1] = table[END]
@@ -123,7 +123,7 @@ def logits_of(model, x):
 
 
 def nats_of(logits, y):
-    """Cross-entropy of each target, in float64; 0 where there is none."""
+    """Cross-entropy of each target, in float64; 0 for no target."""
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(axis=-1, keepdims=True)
     logs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
@@ -133,13 +133,13 @@ def nats_of(logits, y):
 
 
 def mean_nats(model, x, y, weights=None):
-    """The mean over all targets, weighted by weights of the shape of `y`."""
+    """Weighted mean over all targets; the weights have the shape of `y`."""
     weights = (np.asarray(y) >= 0) * (1.0 if weights is None else weights)
     return (nats_of(logits_of(model, x), y) * weights).sum() / weights.sum()
 
 
 def arrays(dataset):
-    """All batches of the dataset, in the order of its first epoch."""
+    """Returns all batches of the dataset, in the order of its first epoch."""
     batches = [dataset.batch(index, 0) for index in range(len(dataset))]
     return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
 
@@ -154,7 +154,7 @@ def lines_dataset(lines, batch_size=3, **kwargs):
 
 
 def padded(lines):
-    """Inputs and targets of lines by the definition: a start step, and an end."""
+    """Inputs and targets of lines by the definition: with start step and end."""
     length = max(map(len, lines)) + 1
     x, y = np.full((2, len(lines), length), -1)
     for row, line in enumerate(lines):
@@ -165,9 +165,9 @@ def padded(lines):
 
 
 def recorded(model, step="train_step"):
-    """The batches that come to a step of a model that runs eagerly, as they come.
+    """Returns a list of the batches that a step of an eager model receives.
 
-    Nothing is computed of them, which takes longer.
+    The step only records them: computing takes longer.
     """
     seen = []
 
@@ -203,7 +203,7 @@ def windows_task(model, size):
     data = WindowDataset(ids, STEPS, 1, size)
     starts = np.arange(len(ids) - STEPS)
     x = ids[starts[:, np.newaxis] + np.arange(STEPS)]
-    # The text begins with windows that are padded, and no windows of the dataset.
+    # The first windows of a text are padded; the dataset does not contain them.
     found = model.score(as_text(ids)).log_probs[STEPS:]
     return data, x, ids[STEPS:], -found
 
@@ -242,7 +242,7 @@ TASKS = {
 
 
 def measures(model, **kwargs):
-    """Compiles a model with all that is a mean over targets."""
+    """Compiles a model with all metrics that are means over targets."""
     return compiled(
         model,
         metrics=[textgen.Perplexity(), "accuracy"],
@@ -256,7 +256,7 @@ def measures(model, **kwargs):
 
 
 def check_measures(logs, nats, hits, known, weights=1.0):
-    """Compares values with the definitions; arrays are of the shape of the targets."""
+    """Compares values with the definitions; arrays have the shape of the targets."""
     mean = (nats * known).sum() / known.sum()
     assert np.log(logs["perplexity"]) == pytest.approx(mean, **NEAR)
     assert logs["accuracy"] == pytest.approx((hits * known).sum() / known.sum(), **NEAR)
@@ -275,7 +275,7 @@ def values_of(history, epoch=0):
 
 @functools.cache
 def known(kind, sequences, rows):
-    """A model that is only measured, so that what it compiled is of use again."""
+    """A model that is never trained, so that its compiled functions are reused."""
     # A GRU takes longer to compile.
     cell = "gru" if kind == "logits" else "simple_rnn"
     return measures(make(kind, sequences, rows, cell))
@@ -291,15 +291,15 @@ def test_all_measures_are_of_the_definition(task, kind):
         logits = logits_of(model, x)
         measured = nats_of(logits, y), logits.argmax(-1) == y, y >= 0
         nats = measured[0][y >= 0]
-        # The scores of the texts, in the order of the text.
+        # The scores are in the order of the text.
         assert score == pytest.approx(nats, abs=1e-4)
         assert score.mean(dtype=np.float64) == pytest.approx(nats.mean(), **NEAR)
         logs = model.evaluate(data, verbose=0, return_dict=True)
         check_measures(logs, *measured)
         check_measures(values_of(model.fit(data, verbose=0)), *measured)
-        if task == "strands":  # whose arrays are not in the order of the batches
+        if task == "strands":  # its arrays are not in the order of the batches
             continue
-        # Weights of examples, and of targets.
+        # Weights of examples (size 1) or of targets.
         weights = np.random.default_rng(size).uniform(
             0.1, 3, len(y) if size == 1 else y.shape
         )
@@ -319,7 +319,7 @@ def test_running_text_has_the_score_of_its_one_sequence():
 
 
 def test_results_are_in_the_order_of_keras():
-    """The loss, then metrics as they were given; a loss alone is a number."""
+    """The loss, then the metrics in the given order; a loss alone is a number."""
     model = make()
     x, y = random_ids(6 * STEPS).reshape(6, STEPS), random_ids(6, 1)
     logits = logits_of(model, x)
@@ -357,7 +357,7 @@ def read_log(path):
 @pytest.mark.parametrize("stateful", [False, True])
 @pytest.mark.parametrize("kind", ["language model", "softmax"])
 def test_loss_of_lines_is_the_mean_over_their_symbols(kind, stateful, tmp_path):
-    """Batches of unequal numbers of targets, of unequal steps, and one not full."""
+    """Batches with unequal numbers of targets and steps, and a smaller last one."""
     others = LINES[::-1][:7]
     model = compiled(
         make(kind, sequences=True), metrics=[textgen.Perplexity()], run_eagerly=False
@@ -410,7 +410,7 @@ def test_loss_in_a_step_is_the_mean_so_far():
 
 
 def test_loss_that_adds_a_penalty_has_it():
-    """The penalties of layers are part of the reported loss, as in Keras."""
+    """The reported loss includes the penalties of layers, as in Keras."""
     penalty = keras.regularizers.L2(0.1)
     network = network_of("logits", sequences=True, kernel_regularizer=penalty)
     model = compiled(keras_writer.from_keras(network, VOCABULARY))
@@ -437,7 +437,7 @@ def targets_with_gaps(shape, seed=1):
 @pytest.mark.parametrize("steps", [STEPS, 8])
 @pytest.mark.parametrize("given", ["(N,)", "(N, 1)", "(N, T)"])
 def test_weights_of_examples_and_of_steps(given, steps, kind):
-    """Eight examples, of as many steps or fewer, in one batch or not."""
+    """Eight examples with 8 steps or fewer, in two batches."""
     model = measures(make(kind, sequences=True))
     x, y = random_ids(8 * steps).reshape(8, steps), targets_with_gaps((8, steps))
     generator = np.random.default_rng(2)
@@ -457,7 +457,7 @@ def test_weights_of_examples_and_of_steps(given, steps, kind):
 
 @pytest.mark.parametrize("sequences", [False, True])
 def test_weights_of_one_shape_after_those_of_another(sequences):
-    """TensorFlow then makes one graph for all shapes."""
+    """TensorFlow then traces one graph for all shapes."""
     model = compiled(make(sequences=sequences), run_eagerly=False)
     x, y = random_ids(40).reshape(8, 5), targets_with_gaps((8, 5))
     y = y if sequences else y[:, 0]
@@ -472,7 +472,7 @@ def test_weights_of_one_shape_after_those_of_another(sequences):
 
 @pytest.mark.parametrize("given", ["(N,)", "(N, T)"])
 def test_weights_in_training_are_those_of_keras(given):
-    """One step from the same weights, by Keras with weights of each target."""
+    """Compares one step with Keras, which gets one weight per target."""
     network = network_of("logits", sequences=True)
     model = keras_writer.from_keras(network, VOCABULARY)
     spread(model.trainable_weights)
@@ -536,7 +536,7 @@ def test_class_weight(kind, sequences, targets, container):
     if container == "dataset":
         ids = random_ids(12)
         data = lines_dataset(lines, 4) if sequences else WindowDataset(ids, STEPS, 1, 4)
-        if targets == "one-hot":  # one of one's own
+        if targets == "one-hot":  # a custom dataset
             data = Arrays(ids, 4, 0)
             data.x, data.y, data.target_steps = x, given, given.shape[1:]
         elif not sequences:
@@ -554,13 +554,13 @@ def test_class_weight(kind, sequences, targets, container):
     check_measures(logs, *measured, each)
     validated = {name[4:]: logs[name] for name in logs if name[:4] == "val_"}
     check_measures(validated, *measured)
-    # `evaluate` has no weights of classes, and neither has the next `fit`.
+    # `evaluate` and the next `fit` have no class weights.
     check_measures(model.evaluate(x, y, verbose=0, return_dict=True), *measured)
     check_measures(values_of(model.fit(**arguments, verbose=0)), *measured)
 
 
 class Arrays(textgen.batches.Dataset):
-    """Arrays as a dataset."""
+    """A dataset of given arrays."""
 
     steps = target_steps = None
 
@@ -594,8 +594,8 @@ def test_class_weight_multiplies_sample_weights(container, given):
     )
 
 
-def test_weights_of_classes_are_those_of_one_fit():
-    """The graph of a step holds them."""
+def test_class_weights_apply_to_one_fit_only():
+    """The graph of a training step contains the weights."""
     model = compiled(make(), run_eagerly=False)
     x, y = random_ids(12 * STEPS).reshape(12, STEPS), random_ids(12, 1)
     unweighted = pytest.approx(mean_nats(model, x, y), **NEAR)
@@ -612,7 +612,7 @@ def test_weights_of_classes_are_those_of_one_fit():
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        ({V: 2.0}, rf"key {V}; .*0 to {V - 1}"),
+        ({V: 2.0}, rf"key {V}, .*0 to {V - 1}: use vocabulary"),
         ({-1: 2.0}, "key -1"),
         ({"a": 2.0}, "key 'a'"),
         ({1.0: 2.0}, r"key 1\.0"),
@@ -664,8 +664,7 @@ def test_soft_targets_have_the_cross_entropy_of_keras(sequences, kind):
                 assert logs[name] == pytest.approx(accuracy, **NEAR)
 
 
-def test_soft_targets_of_the_report():
-    """Hardened by argmax they had 1.536."""
+def test_soft_targets_are_not_replaced_by_their_argmax():
     y, p = np.array([[0.6, 0.4, 0.0]]), np.array([[0.1, 0.7, 0.2]])
     logits = np.log(p)
     for dtype in ("float32", "float64"):
@@ -795,7 +794,7 @@ def test_loss_of_a_wrapped_network_must_take_what_it_returns(kind):
 
 
 def passes(make_data, first, count):
-    """The batches of so many passes over a dataset that nothing else has read."""
+    """Returns the batches of `count` passes over a new dataset."""
     data = make_data()
     data.set_epoch(first)
     return [batch for _ in range(count) for batch in data]
@@ -818,7 +817,7 @@ def test_fit_reads_consecutive_batches_in_order(kind, rows):
     data, validation = consecutive(), consecutive(batches=3)
     model.fit(data, validation_data=validation, epochs=2, verbose=0)
     assert_same_batches(seen, passes(consecutive, 0, 2))
-    # By the text itself: each row goes on where it stopped in the batch before.
+    # In the text: each row continues where it ended in the previous batch.
     for batches in (seen[:4], seen[4:]):
         x, y = (np.concatenate(part, axis=1) for part in zip(*batches, strict=True))
         np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
@@ -840,7 +839,7 @@ def test_validation_is_the_same_text_each_epoch(kind):
     model = compiled(make(kind, sequences=True))
     data = SequenceDataset(random_ids(30), STEPS, 4)
     validation = SequenceDataset(random_ids(50, 1), STEPS, 2)
-    for _ in range(2):  # what has been read of it does not matter
+    for _ in range(2):  # the position of the dataset does not matter
         next(iter(validation))
         history = model.fit(
             data, validation_data=validation, epochs=2, verbose=0
@@ -870,7 +869,7 @@ def test_resumed_fit_has_the_weights_of_an_uninterrupted_one(kind, rows):
 
 
 @pytest.mark.parametrize("kind", ["language model", "softmax"])
-def test_evaluation_of_a_stateful_model_refuses_data_that_do_not_continue(kind):
+def test_evaluation_of_a_stateful_model_needs_batches_that_continue(kind):
     model = compiled(make(kind, sequences=True, rows=2))
     random = SequenceDataset(random_ids(60), STEPS, 2)
     with pytest.raises(ValueError, match=r"sampling='consecutive'"):
@@ -882,7 +881,7 @@ def test_evaluation_of_a_stateful_model_refuses_data_that_do_not_continue(kind):
 
 
 def windows_in(batches):
-    """The windows and targets of batches, sorted."""
+    """Returns the windows and targets of batches, sorted."""
     return sorted(
         (*window, target)
         for x, y in batches
@@ -892,7 +891,7 @@ def windows_in(batches):
 
 @pytest.mark.parametrize("kind", ["language model", "softmax"])
 @pytest.mark.parametrize("steps", [2, 5, 7, 10])
-def test_steps_per_epoch_do_not_tear_passes_apart(steps, kind):
+def test_steps_per_epoch_do_not_reorder_passes(steps, kind):
     model = compiled(make(kind))
     seen = recorded(model)
     data = shuffled()
@@ -900,7 +899,7 @@ def test_steps_per_epoch_do_not_tear_passes_apart(steps, kind):
     model.fit(data, steps_per_epoch=steps, epochs=4, verbose=0)
     assert len(seen) == 4 * steps
     assert_same_batches(seen, passes(shuffled, 0, 8)[: 4 * steps])
-    # A whole pass has every window once.
+    # A complete pass has every window once.
     ids = np.arange(45) % V
     windows = sorted(
         tuple(ids[start : start + STEPS + 1].tolist())
@@ -918,7 +917,7 @@ def test_steps_per_epoch_of_a_resumed_fit(steps):
     assert_same_batches(seen, passes(shuffled, 0, 6)[2 * steps : 4 * steps])
 
 
-def test_next_fit_begins_the_next_pass():
+def test_next_fit_starts_the_next_pass():
     model = compiled(make())
     seen = recorded(model)
     data = shuffled()
@@ -936,7 +935,7 @@ def test_next_fit_begins_the_next_pass():
 
 @pytest.mark.parametrize("kind", ["language model", "softmax"])
 def test_stateful_steps_per_epoch(kind):
-    """The state is carried through a pass, whatever Keras calls an epoch."""
+    """The state is carried through a pass, also if a pass has several epochs."""
 
     def fixed():
         return consecutive(random_offset=False)
@@ -1002,7 +1001,7 @@ def test_predictions_are_in_the_order_of_the_text(kind):
             expected = ops.convert_to_numpy(ops.softmax(expected))
         found = model.predict(data, verbose=0)
         np.testing.assert_allclose(found, expected, atol=1e-5)
-        assert data.next_epoch == epoch  # which `fit` reads then
+        assert data.next_epoch == epoch  # the epoch that `fit` reads next
 
 
 # === Billions of targets ===
@@ -1013,7 +1012,7 @@ def test_predictions_are_in_the_order_of_the_text(kind):
 def test_measures_stay_exact_after_billions_of_targets(
     steps_per_execution, jit_compile
 ):
-    """One batch weighs so much that float32 cannot add the others to it."""
+    """The weight of one batch is so large that float32 cannot add the others."""
     network = keras.Sequential(
         [
             keras.Input((2,), dtype="int32"),
@@ -1032,9 +1031,9 @@ def test_measures_stay_exact_after_billions_of_targets(
     )
     x, y = random_ids(3000).reshape(1500, 2), random_ids(1500, 1)
     weights = np.full(1500, 3.0, np.float32)
-    weights[:2] = 2.0**26  # of which the last digit is 8 in float32
+    weights[:2] = 2.0**26  # float32 rounds sums of this size to multiples of 8
     logits = network.predict(x, verbose=0)
-    y[:2] = logits[:2].argmax(axis=-1)  # they are predicted better than the others
+    y[:2] = logits[:2].argmax(axis=-1)  # better predictions than for the others
     nats = nats_of(logits, y)
     expected = (nats * weights).sum() / weights.astype(np.float64).sum()
     assert abs(expected - nats[:2].mean()) > 2e-5
@@ -1051,7 +1050,7 @@ def test_measures_stay_exact_after_billions_of_targets(
 
 
 def freeze_some(model, frozen=True):
-    """An embedding, and the last layer."""
+    """Freezes or unfreezes the embedding and the last layer."""
     if isinstance(model, LanguageModel):
         some = [model.input_layer, model.output_layer]
     else:
@@ -1085,7 +1084,7 @@ def test_frozen_layers_survive_a_file(when, kind, tmp_path):
     small_fit(model)
     if when == "after compile":
         freeze_some(model)
-        model.make_train_function(force=True)  # it holds the trainable weights
+        model.make_train_function(force=True)  # the old one has the trainable weights
     if when == "unfrozen":
         freeze_some(model, frozen=False)
     model.save(tmp_path / "model.keras")
@@ -1094,7 +1093,7 @@ def test_frozen_layers_survive_a_file(when, kind, tmp_path):
     assert (False in trainable_layers(loaded).values()) == (when != "unfrozen")
     assert len(loaded.trainable_weights) == len(model.trainable_weights)
     assert_equal_arrays(state_of(model), state_of(loaded))
-    # Training goes on as if there had been no file.
+    # The training continues as if the model had not been saved.
     if when == "unfrozen":  # the optimizer has no states for the layers
         for each in (model, loaded):
             compiled(each, optimizer=keras.optimizers.Adam(0.02))
@@ -1142,7 +1141,7 @@ class OwnMetric(keras.metrics.Mean):
     ],
     ids=["loss", "function", "metric", "weighted metric"],
 )
-def test_model_with_code_of_ones_own_loads_uncompiled(arguments, kind, tmp_path):
+def test_model_with_custom_code_loads_uncompiled(arguments, kind, tmp_path):
     model = compiled(make(kind), **arguments)
     small_fit(model)
     model.save(tmp_path / "model.keras")

@@ -1,6 +1,6 @@
 """Beam search: the most probable continuations of a prompt.
 
-The list of hypotheses is kept in Python, with one compiled step for each id.
+The list of beams is in Python; one compiled step computes each new id.
 
 Names of dimensions: V tokens of the vocabulary.
 """
@@ -16,12 +16,12 @@ from textgen import backend
 from textgen.decoding import sampling
 from textgen.decoding.loop import Step
 
-# The log probability of a continuation, its ids, and the log probability of each.
+# The log probability of a continuation, its ids, and the log probability of each id.
 _Beam = tuple[float, list[int], list[float]]
 
 
 class BeamSearch:
-    """Searches with a step function, which is compiled once and then reused.
+    """Beam search with a step function, which is compiled once and then reused.
 
     Args:
         step: Callable. As for `textgen.decoding.loop.Decoder`.
@@ -45,24 +45,25 @@ class BeamSearch:
     ) -> list[tuple[list[int], list[float]]]:
         """Searches for the most probable continuations of a prompt.
 
-        Of all continuations so far, the `num_beams` most probable ones go on. Those
-        that end, or are as long as may be, are compared by their log probability
-        divided by `length ** length_penalty`.
+        At each step, the `num_beams` most probable continuations are kept. Finished
+        continuations (ended, or with `max_new_tokens` ids) are ranked by their log
+        probability divided by `length ** length_penalty`.
 
         Args:
-            prompt: integer array of shape `(steps,)`, of at least one id.
-            carry: The carry that the first id is fed with, for one row.
-            max_new_tokens: int. Ids of a continuation, at most.
+            prompt: integer array of shape `(steps,)`, with at least one id.
+            carry: The carry before the first id, for one row.
+            max_new_tokens: int. Maximum number of ids of a continuation.
             num_beams: int, at least 1.
-            length_penalty: float. Above 0, longer continuations are preferred to
-                equally probable shorter ones.
-            ended: Callable. Says whether a continuation is at its end.
-            rules: dict or `None`. As for `stream`; filters have no meaning here.
-            seen: As for `stream`, for one row.
+            length_penalty: float. Above 0, a longer continuation is preferred to an
+                equally probable shorter one.
+            ended: Callable. Takes the ids of a continuation; returns whether it has
+                ended.
+            rules: dict or `None`. As for `Decoder.stream`; filters are ignored.
+            seen: As for `Decoder.stream`, for one row.
 
         Returns:
             At most `num_beams` continuations, the best first: ids, and their log
-            probabilities in nats, before anything is done to the logits.
+            probabilities in nats, computed from the unmodified logits.
         """
         rules = {k: v for k, v in (rules or {}).items() if k not in sampling.FILTERS}
         for index in prompt[:-1]:
@@ -76,7 +77,7 @@ class BeamSearch:
             read = prompt[:-1]
             seen[:, read[read >= 0]] = True
         parents = np.arange(num_beams, dtype=np.int32)
-        # All beams are the same at first: only one of them counts.
+        # All beams are equal at first, so only one of them is expanded.
         running: list[_Beam] = [(0.0, [], [])]
         finished: list[_Beam] = []
         for length in range(1, max_new_tokens + 1):
@@ -98,7 +99,7 @@ class BeamSearch:
             finished = sorted(finished, key=lambda each: -each[0])[:num_beams]
             if not running:
                 break
-            # No running one can do better than with certainty from here on.
+            # Upper bound of the running beams: all further ids have probability 1.
             longest = max_new_tokens if length_penalty > 0 else length
             best = running[0][0] / longest**length_penalty
             if len(finished) == num_beams and best <= finished[-1][0]:
@@ -113,20 +114,20 @@ class BeamSearch:
         last: bool,
         ended: Callable[[list[int]], bool],
     ) -> tuple[np.ndarray, np.ndarray, list[_Beam], list]:
-        """Continues the most probable beams by one id each.
+        """Extends the most probable beams by one id each.
 
         Args:
-            totals: float64 array of shape `(beams, V)`. The log probability of each
-                beam continued by each id.
-            raw: float array of shape `(num_beams, V)`. The model's own log
-                probabilities of the ids.
+            totals: float64 array of shape `(beams, V)`. Log probability of each beam
+                followed by each id.
+            raw: float array of shape `(num_beams, V)`. Log probabilities of the ids,
+                computed from the unmodified logits.
             running: list. The beams so far.
-            last: bool. Whether every continuation is as long as may be.
-            ended: Callable. Says whether a continuation is at its end.
+            last: bool. Whether all continuations reach `max_new_tokens` at this step.
+            ended: Callable. As for `search`.
 
         Returns:
-            The rows that go on, `(num_beams,)`, the ids that follow, the beams that
-            run on, and those that end, with their log probabilities.
+            The rows of the parents, `(num_beams,)`, their next ids, the running beams,
+            and the finished continuations with their log probabilities.
         """
         num_beams = len(raw)
         parents, ids = np.zeros((2, num_beams), np.int32)
@@ -154,7 +155,7 @@ def _make_advance(step: Step) -> Callable:
     def advance(
         ids: Any, parents: Any, carry: Any, rules: dict[str, Any], seen: Any
     ) -> tuple:
-        """Takes a step of the rows that are gone on with; returns log probabilities."""
+        """Takes one step from the parents' rows; returns log probabilities."""
         carry = keras.tree.map_structure(lambda x: ops.take(x, parents, axis=0), carry)
         logits, carry = step(ids, carry)
         adjusted = sampling.adjust(logits, rules, seen)

@@ -1,12 +1,12 @@
-"""The decoding loop: prime with the prompt, step, choose, stop, stream, batch.
+"""The decoding loop: reads the prompts, and generates ids in batches.
 
-It knows no network: a model hands it `step(ids, carry) -> (logits, carry)`, with ids of
-shape `(N,)`, and the carry it starts from. Everything of a chunk of symbols happens
-inside one compiled loop, the prompt included, so no Python runs between two symbols
-(but for a sampler of the user's own, which is Python).
+It does not depend on the network. A model passes `step(ids, carry) -> (logits, carry)`,
+with ids of shape `(N,)`, and an initial carry. One compiled loop reads or generates a
+complete chunk of tokens, so no Python code runs between two tokens (except for a custom
+sampler, which is Python code).
 
-Names of dimensions: N rows (texts written at once), C symbols in a chunk, V symbols of
-the vocabulary.
+Names of dimensions: N rows (texts generated in parallel), C tokens in a chunk, V tokens
+of the vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,18 +22,19 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 
 Sampler = Callable[[np.ndarray, int], np.ndarray]
 
-_FREE = -2  # where the prompt does not say which id comes next
+_FREE = -2  # in place of an id that the prompt does not determine
 
-_FIRST_CHUNK, _CHUNK = 16, 128  # symbols; small at first, to show something at once
+# In tokens. The first chunk is small, so that the first text appears early.
+_FIRST_CHUNK, _CHUNK = 16, 128
 
 
 class Decoder:
-    """Writes ids with a step function, whose loop is compiled once and then reused.
+    """Generates ids with a step function; its loop is compiled once and then reused.
 
     Args:
         step: Callable. Takes ids, int32 of shape `(N,)`, and a carry (a structure of
             tensors whose first axis is N); returns the logits of the next ids,
-            `(N, V)`, and the new carry. It must be built of `keras.ops`.
+            `(N, V)`, and the new carry. It must use `keras.ops` only.
         variables: list of the `keras.Variable`s that `step` reads.
     """
 
@@ -52,35 +53,37 @@ class Decoder:
         rules: dict[str, Any] | None = None,
         seen: np.ndarray | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields new ids, as soon as a chunk of them is there.
+        """Yields new ids in chunks, while they are generated.
 
         Args:
-            prompts: N integer arrays of shape `(steps,)`, each of at least one id:
-                what is fed before anything is chosen.
-            carry: The carry that the first ids of the prompts are fed with.
-            max_new_tokens: int. Ids to write after each prompt.
-            temperature: float, at least 0, or a sequence of them, for one new id after
-                another, and again from the first.
-            generators: N random generators, each drawing the choices of one row.
-            sampler: Callable or `None`. Chooses the next ids instead of sampling: takes
-                the logits, a float array of shape `(N, V)`, and the number of ids
-                written so far; returns N ids. It runs in Python, between two steps.
-                Only for prompts of one length.
-            rules: dict or `None`. What is done to the logits; see `sampling.rules`.
-            seen: bool array of shape `(N, V)`, the ids before the prompts, if there is
-                a repetition penalty.
+            prompts: N integer arrays of shape `(steps,)`, each with at least one id.
+            carry: The carry before the first ids of the prompts.
+            max_new_tokens: int. Number of ids to generate after each prompt.
+            temperature: float, at least 0, or a sequence of float, one per new id; the
+                sequence is repeated if it is shorter than the text.
+            generators: N random generators, one per row.
+            sampler: Callable or `None`. Custom function that replaces random sampling:
+                takes the logits, a float array of shape `(N, V)`, and the number of ids
+                generated so far; returns N ids. It runs in Python between two steps.
+                Requires prompts of equal length.
+            rules: dict or `None`. Changes to the logits; see `sampling.make_rules`.
+            seen: bool array of shape `(N, V)`, which marks the ids before the prompts,
+                or `None`. Required for a repetition penalty.
 
         Yields:
-            int32 array of shape `(N, n)`, with -2 where a row still reads its prompt,
-            or has written all its ids, and the log probabilities (in nats, before
-            anything is done to the logits) of these ids, of the same shape.
+            int32 array of shape `(N, n)`, with -2 for steps at which a row still reads
+            its prompt or is already complete, and an array of the same shape with the
+            log probabilities of these ids (in nats, from the unmodified logits).
+
+        Raises:
+            ValueError: The prompts have unequal lengths and there is a `sampler`.
         """
         lengths = np.array([[len(prompt)] for prompt in prompts])
         longest = max(map(len, prompts))
         forced = _forced(prompts, longest + max_new_tokens)
         rules = rules or {}
         temperatures = np.atleast_1d(np.asarray(temperature, np.float64))
-        # Beyond this, all that can be drawn is equally probable.
+        # Above this limit, all possible ids are equally probable in float32.
         temperatures = np.minimum(temperatures, 1e30).astype(np.float32)
         if sampler is not None:
             yield from self._stream_by_sampler(
@@ -92,7 +95,7 @@ class Decoder:
         position: int = 0
         size = _FIRST_CHUNK
         while position < forced.shape[1]:
-            # The prompt is read in whole chunks; only what is written grows slowly.
+            # The prompt is read in full chunks; chunks of new ids start small and grow.
             reading = position + _CHUNK < longest
             count = min(_CHUNK if reading else size, forced.shape[1] - position)
             given = np.full((len(prompts), _CHUNK), _FREE, np.int32)
@@ -101,7 +104,7 @@ class Decoder:
             for row, generator in enumerate(generators):
                 free = np.flatnonzero(given[row, :count] == _FREE)
                 drawn[row, free] = generator.random(len(free), np.float32)
-            # The first new id is that at the step whose number is the prompt's length.
+            # The step of the first new id is equal to the length of the prompt.
             turn = position + 1 + np.arange(_CHUNK) - lengths
             written, log_probabilities, ids, carry, seen = self._chunk(
                 ids,
@@ -113,7 +116,7 @@ class Decoder:
                 np.int32(count),
                 rules,
             )
-            # Rows with a shorter prompt start earlier, and are done earlier.
+            # Rows with a shorter prompt start and end earlier.
             at = position + 1 + np.arange(count)
             writing = (at >= lengths) & (at < lengths + max_new_tokens)
             yield (
@@ -135,7 +138,10 @@ class Decoder:
         seen: np.ndarray | None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         if (forced[:, :longest] == _FREE).any():
-            raise ValueError("A sampler of one's own needs prompts of equal length.")
+            raise ValueError(
+                "A custom sampler needs prompts of equal length: pass one prompt at a "
+                "time."
+            )
         ids = forced[:, 0]
         rows = np.arange(len(ids))
         for position in range(1, forced.shape[1]):
@@ -157,7 +163,7 @@ class Decoder:
 
 
 def _forced(prompts: Sequence[np.ndarray], length: int) -> np.ndarray:
-    """The ids that prompts say, `(N, length)`, and where they say nothing."""
+    """Returns the ids of the prompts, `(N, length)`, followed by `_FREE`."""
     forced = np.full((len(prompts), length), _FREE, np.int32)
     for row, prompt in zip(forced, prompts, strict=True):
         row[: len(prompt)] = prompt
@@ -175,7 +181,7 @@ def _make_chunk(step: Step) -> Callable:
         count: Any,
         rules: dict[str, Any],
     ) -> tuple:
-        """Takes `count` steps of the C in the arrays, whose one shape fits all."""
+        """Takes `count` of C steps; a fixed C avoids one compilation per count."""
 
         def body(
             position: Any, ids: Any, carry: Any, seen: Any, written: Any, scores: Any
@@ -190,8 +196,8 @@ def _make_chunk(step: Step) -> Callable:
                 rules,
                 *seen,
             )
-            told = ops.take(given, position, axis=1)
-            ids = ops.where(told == _FREE, chosen, told)
+            forced = ops.take(given, position, axis=1)
+            ids = ops.where(forced == _FREE, chosen, forced)
             score = ops.cast(sampling.log_probability(logits, ids), scores.dtype)
             written = ops.slice_update(written, (0, position), ops.expand_dims(ids, 1))
             scores = ops.slice_update(scores, (0, position), ops.expand_dims(score, 1))

@@ -60,7 +60,7 @@ class Request:
 
     Args:
         vocabulary: `Vocabulary`.
-        **rules: `logit_bias`, `forbidden`, and the options of `sampling.rules`.
+        **rules: `logit_bias`, `forbidden`, and the options of `sampling.make_rules`.
 
     The other arguments are those of `Writer.generate`.
 
@@ -126,7 +126,7 @@ class Request:
         bias = _bias(
             vocabulary, rules.pop("logit_bias", None), rules.pop("forbidden", None)
         )
-        self.rules = sampling.rules(**rules, bias=bias)
+        self.rules = sampling.make_rules(**rules, bias=bias)
 
 
 def _bias(vocabulary: Vocabulary, biases: Any, forbidden: Any) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Logits to the next id: pure functions, on any backend.
+"""From logits to the next id: pure functions, on any backend.
 
-The order is the field's: what is added to the logits, the penalty for repetition, the
-temperature, then the filters, which rule ids out. A filter takes and returns logits.
+The operations have the usual order: bias, repetition penalty, temperature, then the
+filters. A filter takes logits, and returns logits with excluded ids set to -inf.
 
-Names of dimensions: N rows, V symbols of the vocabulary.
+Names of dimensions: N rows, V tokens of the vocabulary.
 """
 
 import numbers
@@ -21,17 +21,17 @@ def sample(
     rules: dict[str, Any] | None = None,
     seen: Any = None,
 ) -> Any:
-    """Draws one id a row from what the rules leave of `softmax(logits / temperature)`.
+    """Draws one id per row from `softmax(logits / temperature)`, changed by the rules.
 
     Args:
         logits: float tensor of shape `(N, V)`; -inf for an id that must not be drawn.
-        uniforms: float tensor of shape `(N,)`, uniform on [0, 1): all the randomness
-            there is, so equal uniforms give equal ids.
-        temperature: float tensor of shape `(N,)`, at least 0. At 0 the id of the
-            largest logit is taken, the first of equally large ones.
-        rules: dict or `None`. See `rules`, which makes it.
-        seen: bool tensor of shape `(N, V)`, what a repetition penalty is for, or
-            `None`.
+        uniforms: float tensor of shape `(N,)`, uniform on [0, 1). It is the only source
+            of randomness: equal uniforms give equal ids.
+        temperature: float tensor of shape `(N,)`, at least 0. 0 selects the largest
+            logit, and the first of equally large ones.
+        rules: dict or `None`. Result of `make_rules`.
+        seen: bool tensor of shape `(N, V)`, which marks the ids that get a repetition
+            penalty, or `None`.
 
     Returns:
         int32 tensor of shape `(N,)`.
@@ -40,8 +40,8 @@ def sample(
     temperature = ops.cast(temperature, logits.dtype)
     greedy = temperature == 0
     divisor = ops.expand_dims(ops.where(greedy, 1, temperature), -1)
-    # The largest logit is subtracted first: quotients then overflow only to -inf,
-    # which is a probability of 0.
+    # The largest logit is subtracted first: quotients can then overflow to -inf only,
+    # which is the probability 0.
     scaled = (logits - ops.max(logits, axis=-1, keepdims=True)) / divisor
     scaled = restrict(scaled, rules or {})
     return ops.where(
@@ -49,7 +49,7 @@ def sample(
     )
 
 
-def rules(
+def make_rules(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
@@ -57,35 +57,37 @@ def rules(
     repetition_penalty: float | None = None,
     bias: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Checks what is to be done to logits, and leaves out what would do nothing.
+    """Checks the options that change logits, and omits those without effect.
 
     Args:
-        top_k: int, at least 1. Keep the so many most probable ids (Fan et al.,
-            "Hierarchical Neural Story Generation", ACL 2018).
-        top_p: float in (0, 1]. Keep the fewest ids that have this probability
-            together (Holtzman et al., "The Curious Case of Neural Text Degeneration",
-            ICLR 2020).
-        min_p: float in [0, 1]. Keep the ids that are at least this times as probable
-            as the most probable one (Nguyen et al., "Turning Up the Heat", 2024).
-        typical_p: float in (0, 1]. Keep the fewest ids that have this probability
-            together, those first whose information content is nearest to the mean
-            (Meister et al., "Locally Typical Sampling", TACL 2023).
-        repetition_penalty: float above 0. Raises the probability of ids that were seen
-            before to this power (it multiplies their log probability), so above 1 there
-            is less repetition. Keskar et al. ("CTRL", 2019) divide the logit instead,
-            which depends on a constant that logits may have in common.
-        bias: float array of shape `(V,)`, added to the logits; -inf forbids.
+        top_k: int, at least 1. Keep the K most probable ids (Fan et al., "Hierarchical
+            Neural Story Generation", ACL 2018).
+        top_p: float in (0, 1]. Keep the smallest set of most probable ids with at least
+            this total probability (Holtzman et al., "The Curious Case of Neural Text
+            Degeneration", ICLR 2020).
+        min_p: float in [0, 1]. Keep ids with at least this fraction of the probability
+            of the most probable id (Nguyen et al., "Turning Up the Heat", 2024).
+        typical_p: float in (0, 1]. Keep the smallest set of ids with at least this
+            total probability, in the order of the distance of their information content
+            from the entropy (Meister et al., "Locally Typical Sampling", TACL 2023).
+        repetition_penalty: float above 0. Multiplies the log probability of ids that
+            were seen before, so values above 1 reduce repetition. Keskar et al.
+            ("CTRL", 2019) divide the logit instead, which depends on an arbitrary
+            constant that all logits may share.
+        bias: float array of shape `(V,)`, added to the logits; -inf forbids an id.
 
     Returns:
         dict of name and float32 or int32 array.
 
     Raises:
-        ValueError: A value is out of its range, or all ids are forbidden.
+        ValueError: A value is out of range, or all ids are forbidden.
     """
 
     def check(good: bool, name: str, value: Any, what: str) -> None:
         if not good:
-            raise ValueError(f"{name}={value!r} must be {what}; leave it out for none.")
+            raise ValueError(
+                f"{name}={value!r} must be {what}; omit it to switch it off."
+            )
 
     given = {
         "repetition_penalty": repetition_penalty,
@@ -100,7 +102,7 @@ def rules(
     result: dict[str, Any] = {}
     if bias is not None and np.any(bias):
         if not np.any(bias > -np.inf):
-            raise ValueError("All symbols are forbidden, and none is left to write.")
+            raise ValueError("All tokens are forbidden: allow at least one.")
         result["bias"] = np.asarray(bias, np.float32)
     if repetition_penalty is not None:
         good = 0 < repetition_penalty < float("inf")
@@ -126,13 +128,13 @@ def adjust(logits: Any, rules: dict[str, Any], seen: Any = None) -> Any:
     """Adds the bias to logits, `(N, V)`, and applies the repetition penalty.
 
     Returns:
-        Logits of at least single precision.
+        Logits in at least float32.
     """
     logits = at_least_float32(logits)
     if "bias" in rules:
         logits = logits + ops.cast(rules["bias"], logits.dtype)
     if "repetition_penalty" in rules:
-        # Networks that return probabilities have no other logits than these.
+        # Log probabilities are the same for networks that return probabilities.
         logits = ops.log_softmax(logits, axis=-1)
         penalty = ops.cast(rules["repetition_penalty"], logits.dtype)
         logits = ops.where(seen, logits * penalty, logits)
@@ -140,7 +142,7 @@ def adjust(logits: Any, rules: dict[str, Any], seen: Any = None) -> Any:
 
 
 def restrict(logits: Any, rules: dict[str, Any]) -> Any:
-    """Applies the filters among the rules to logits, `(N, V)`, one after another."""
+    """Applies the filters of the rules to logits, `(N, V)`, in a fixed order."""
     for name, filter_ in FILTERS.items():
         if name in rules:
             logits = filter_(logits, rules[name])
@@ -148,25 +150,25 @@ def restrict(logits: Any, rules: dict[str, Any]) -> Any:
 
 
 def top_k(logits: Any, k: Any) -> Any:
-    """Rules out all but the `k` largest logits; of equal ones, the first are kept."""
+    """Keeps the `k` largest logits; of equal logits, the first ones."""
     _, ranks = _order(-logits)
     return _keep(logits, ranks < k)
 
 
 def top_p(logits: Any, p: Any) -> Any:
-    """Rules out all but the fewest most probable ids of probability `p` together."""
+    """Keeps the smallest set of most probable ids with total probability `p`."""
     return _keep(logits, _fewest(ops.softmax(logits, axis=-1), -logits, p))
 
 
 def min_p(logits: Any, p: Any) -> Any:
-    """Rules out ids of less than `p` times the largest probability."""
-    # Compared as logits, nothing is lost of small probabilities.
+    """Keeps ids with at least `p` times the largest probability."""
+    # Logits are compared because small probabilities would be rounded.
     best = ops.max(logits, axis=-1, keepdims=True)
     return _keep(logits, logits >= best + ops.log(ops.cast(p, logits.dtype)))
 
 
 def typical_p(logits: Any, p: Any) -> Any:
-    """Rules out all but the fewest ids of probability `p` that are most typical."""
+    """Keeps the smallest set of most typical ids with total probability `p`."""
     log_probabilities = ops.log_softmax(logits, axis=-1)
     probabilities = ops.exp(log_probabilities)
     possible = probabilities > 0
@@ -180,21 +182,21 @@ FILTERS = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_
 
 
 def draw(logits: Any, uniforms: Any) -> Any:
-    """Draws one id a row from `softmax(logits)`, by inverting its cumulative sum.
+    """Draws one id per row from `softmax(logits)`, by inverting its cumulative sum.
 
     Args:
         logits: float tensor of shape `(N, V)`.
         uniforms: float tensor of shape `(N,)`, uniform on [0, 1).
 
     Returns:
-        int32 tensor of shape `(N,)`. An id of probability 0 is never drawn.
+        int32 tensor of shape `(N,)`. Ids with probability 0 are never drawn.
     """
-    # Not divided by their sum: the sum is the last of the cumulative ones.
+    # Not normalised: the last cumulative sum is used as the total below.
     probabilities = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
     cumulative = ops.cumsum(probabilities, axis=-1)
     uniforms = ops.cast(ops.expand_dims(uniforms, -1), cumulative.dtype)
-    # A rounded sum need not grow monotonically, so ids of probability 0 are ruled out
-    # by name, and where no id is left the most probable one is taken.
+    # Rounded sums may not increase monotonically, so ids with probability 0 are
+    # excluded explicitly. If no id is left, the most probable id is selected.
     beyond = (cumulative > uniforms * cumulative[:, -1:]) & (probabilities > 0)
     return ops.cast(
         ops.where(
@@ -207,21 +209,21 @@ def draw(logits: Any, uniforms: Any) -> Any:
 
 
 def log_probability(logits: Any, ids: Any) -> Any:
-    """The log probability, in nats, of an id a row.
+    """Returns the log probability, in nats, of one id per row.
 
     Args:
         logits: float tensor of shape `(…, V)`.
         ids: integer tensor of shape `(…)`.
 
     Returns:
-        float tensor of shape `(…)`, of at least single precision.
+        float tensor of shape `(…)`, at least float32.
     """
     logits = ops.log_softmax(at_least_float32(logits), axis=-1)
     return ops.take_along_axis(logits, ops.expand_dims(ids, -1), axis=-1)[..., 0]
 
 
 def at_least_float32(logits: Any) -> Any:
-    """Casts half-precision logits to float32, and leaves others as they are."""
+    """Casts half-precision logits to float32; others are unchanged."""
     return ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))
 
 
@@ -230,16 +232,16 @@ def _keep(logits: Any, kept: Any) -> Any:
 
 
 def _order(keys: Any) -> tuple[Any, Any]:
-    """The ids by rising key, and the rank of each id, from 0; both `(N, V)`."""
+    """Returns the ids in ascending order of key, and their ranks; both `(N, V)`."""
     order = ops.argsort(keys, axis=-1)
     return order, ops.argsort(order, axis=-1)
 
 
 def _fewest(probabilities: Any, keys: Any, p: Any) -> Any:
-    """Whether an id is of the first by key that have probability `p` together."""
+    """Returns which ids, in the order of key, reach the total probability `p`."""
     order, ranks = _order(keys)
     ordered = ops.take_along_axis(probabilities, order, axis=-1)
-    # What came before decides: the first is kept, and the one that reaches p.
+    # The sum before an id decides: the first id and the id that reaches `p` are kept.
     before = ops.cumsum(ordered, axis=-1) - ordered
     kept = before < ops.cast(p, probabilities.dtype)
     return ops.take_along_axis(kept, ranks, axis=-1)

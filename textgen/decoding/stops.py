@@ -1,18 +1,18 @@
-"""Filters of generated text: where it stops, and what can be shown of it."""
+"""Filters of generated text: stop strings and complete user-perceived characters."""
 
 import unicodedata
 from collections.abc import Sequence
 
 
 class StopFilter:
-    """Passes text on as it comes, up to the first of some stop strings.
+    """Returns text piece by piece, up to the first stop string.
 
-    What might be the beginning of a stop string is held back until it is known.
+    Text that may be the beginning of a stop string is held back until this is decided.
 
     Args:
-        stop: Sequence of str, not empty ones.
-        max_lines: int or `None`. The text ends after so many lines, too, before the
-            newline. Blank lines do not count.
+        stop: Sequence of non-empty str.
+        max_lines: int or `None`. The text also ends after this number of lines, before
+            the newline. Blank lines do not count. Defaults to `None`, no limit.
         blank: bool. Whether the line that the text continues is blank so far. Defaults
             to `True`.
     """
@@ -27,9 +27,9 @@ class StopFilter:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """Takes the next text; returns what can be shown."""
+        """Takes the next piece of text; returns the text that can be shown."""
         text = self._held + text
-        # The one that is complete first: which is known however the text was cut.
+        # The stop that is complete first decides: this does not depend on the pieces.
         found = [
             (at + len(stop), at) for stop in self.stop if (at := text.find(stop)) >= 0
         ]
@@ -54,11 +54,11 @@ class StopFilter:
         return text
 
     def _count(self, text: str) -> tuple[int | None, bool, int | None]:
-        """Counts the lines of the next text.
+        """Counts the lines of the next piece of text.
 
         Returns:
-            The lines that are left after it, whether its last line is blank, and where
-            the last line that is allowed ends, `None` if it does not.
+            The number of lines that are left, whether the last line is blank, and the
+            position at which the last allowed line ends (`None` if it does not end).
         """
         lines, blank = self.lines, self._blank
         if lines is None:
@@ -74,25 +74,25 @@ class StopFilter:
         return lines, blank, None
 
     def flush(self) -> str:
-        """Returns what was held back, when no more text comes."""
+        """Returns the text that was held back; call it at the end of the text."""
         held, self._held = self._held, ""
         return held
 
 
 class ClusterFilter:
-    """Passes text on in whole user-perceived characters.
+    """Returns text piece by piece, in complete user-perceived characters.
 
-    What may still grow (a letter that an accent follows, the halves of a flag, an
-    emoji of several) is held back until the next character shows that it is complete.
-    The rules are those of Unicode Standard Annex 29, "Unicode Text Segmentation", for
-    what `unicodedata` knows: marks, joiners, emoji modifiers, flags, Hangul, CR LF.
+    A character that may continue (a letter before an accent, half of a flag, a joined
+    emoji) is held back until the next character shows that it is complete. The rules
+    are those of Unicode Standard Annex 29, "Unicode Text Segmentation", as far as
+    `unicodedata` supports them: marks, joiners, emoji modifiers, flags, Hangul, CR LF.
     """
 
     def __init__(self) -> None:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """Takes the next text; returns what can be shown."""
+        """Takes the next piece of text; returns the text that can be shown."""
         text = self._held + text
         end = len(text) - 1
         while end > 0 and _continues(text, end):
@@ -102,13 +102,13 @@ class ClusterFilter:
         return text[:end]
 
     def flush(self) -> str:
-        """Returns what was held back, when no more text comes."""
+        """Returns the text that was held back; call it at the end of the text."""
         held, self._held = self._held, ""
         return held
 
 
 def _continues(text: str, at: int) -> bool:
-    """Whether the character at a position belongs to the cluster before it."""
+    """Returns whether the character at a position belongs to the cluster before it."""
     before, this = text[at - 1], text[at]
     if (before, this) == ("\r", "\n"):
         return True
@@ -118,17 +118,17 @@ def _continues(text: str, at: int) -> bool:
         unicodedata.category(this).startswith("M")
         or this in "\u200c\u200d"
         or "\U0001f3fb" <= this <= "\U0001f3ff"  # emoji modifiers
-        or "\U000e0020" <= this <= "\U000e007f"  # tags, of some flags
+        or "\U000e0020" <= this <= "\U000e007f"  # tags, in some flags
     ):
         return True
     if before == "\u200d":
-        return this >= "\u2190"  # joined emoji, which are all beyond the arrows
+        return this >= "\u2190"  # all emoji come after this code point
     if _is_flag_half(before) and _is_flag_half(this):
         start = at
         while start > 0 and _is_flag_half(text[start - 1]):
             start -= 1
         return (at - start) % 2 == 1
-    # Hangul: leading consonants, vowels, trailing consonants, in this order.
+    # Hangul: leading consonants, vowels and trailing consonants, in this order.
     leading, vowel = "\u1100" <= before <= "\u115f", "\u1160" <= before <= "\u11a7"
     trailing = "\u11a8" <= before <= "\u11ff"
     syllable = "\uac00" <= before <= "\ud7a3"

@@ -116,7 +116,7 @@ class Writer(Scorer):
             typical_p: float in (0, 1] or `None`. Sample from the smallest set of most
                 typical tokens whose total probability is at least this number. These
                 seven options are applied in this order, and the temperature after the
-                penalty; see `textgen.decoding.sampling.rules`.
+                penalty; see `textgen.decoding.sampling.make_rules`.
             **others: Names of other libraries; the error says what textgen calls them.
 
         Returns:

@@ -1,4 +1,4 @@
-"""The arguments of `LanguageModel`: checked, and made into what Keras's layers take."""
+"""Checks the arguments of `LanguageModel`, and converts them for Keras's layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,14 @@ from textgen.text.vocabulary import Vocabulary
 
 
 def check_arguments(arguments: dict) -> None:
-    """Checks the constructor's arguments, by name."""
+    """Checks the arguments of the constructor.
+
+    Args:
+        arguments: dict of name and value, all arguments.
+
+    Raises:
+        ValueError: An argument is out of range, or two contradict each other.
+    """
 
     def check(good: bool, name: str, what: str) -> None:
         if not good:
@@ -25,17 +32,17 @@ def check_arguments(arguments: dict) -> None:
         check(isinstance(arguments[name], str), name, "a name, such as 'tanh'")
     for name in ("dropout", "recurrent_dropout", "weight_dropout"):
         check(0 <= arguments[name] < 1, name, "at least 0 and less than 1")
-    check(embedding is None or embedding > 0, "embedding", "positive, or None")
-    check(arguments["sequence_length"] > 0, "sequence_length", "positive")
+    check(embedding is None or embedding > 0, "embedding", "a positive integer or None")
+    check(arguments["sequence_length"] > 0, "sequence_length", "a positive integer")
     check(
         not arguments["tie_weights"] or embedding == units[-1],
         "tie_weights",
-        f"False, unless embedding ({embedding}) equals the last units ({units[-1]})",
+        f"False unless embedding ({embedding}) equals the last units ({units[-1]})",
     )
     check(
         not stateful or arguments["return_sequences"],
         "stateful",
-        "False, unless return_sequences=True: windows start from a zero state",
+        "False unless return_sequences=True: windows start from a zero state",
     )
     check(
         not stateful or (arguments["batch_size"] or 0) > 0,
@@ -49,21 +56,22 @@ def check_arguments(arguments: dict) -> None:
         f"None or an id from 0 to {len(vocabulary) - 1}",
     )
     check(
-        arguments["reset_states"] in ("epoch", "never"),
-        "reset_states",
+        arguments["reset_policy"] in ("epoch", "never"),
+        "reset_policy",
         "'epoch' or 'never'",
     )
 
 
 def find_activation(name: str) -> Any:
-    """Returns what Keras's layers take: a registered function, or Keras's own name."""
+    """Returns the registered custom function of this name, or the name itself."""
     return keras.saving.get_registered_object(name) or name
 
 
 def make_initializers(initializer: Any) -> Callable[..., dict]:
-    """Returns a function of the names of arguments, which each get an initialiser.
+    """Returns a function from argument names to a dict with one initializer per name.
 
-    Each is one of its own, since one that was drawn from may not be used again.
+    Every initializer is a new object, because one object returns the same values at
+    each call. With `initializer=None`, the dict is empty: Keras's defaults apply.
     """
 
     def named(*names: str) -> dict:

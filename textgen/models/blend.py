@@ -1,33 +1,31 @@
-"""Several models as one.
-
-Names of dimensions: N texts, T steps, V symbols of the common vocabulary.
-"""
+"""A mixture of several models."""
 
 import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from textgen.decoding.readers import BlendReader
+from textgen.decoding.blend_reader import BlendReader
 from textgen.decoding.writer import Writer
 from textgen.models.loading import load
 from textgen.text.vocabulary import Vocabulary
 
 
 class Blend(Writer):
-    """Writes with a mixture of the next-symbol distributions of several models.
+    """Generates text from a weighted mean of several models' next-token distributions.
 
-    The vocabulary is the union of theirs. A model gives a symbol that it does not know
-    the probability 0, and reads "no symbol" in its place.
+    The vocabulary is the union of the models' vocabularies. If a model does not know a
+    token, it gives it the probability 0, and reads "no symbol" (id -1) in its place.
 
     Args:
-        models: Sequence of models, of paths of `.keras` files, or of names of
-            pretrained models.
-        weights: Sequence of float or `None`. The share of each model, normalised to a
-            sum of 1; `None` for equal ones. Defaults to `None`.
+        models: Sequence of models, paths of `.keras` files, or names of pretrained
+            models.
+        weights: Sequence of float or `None`. Weight of each model, normalised to a sum
+            of 1; `None` for equal weights. Defaults to `None`.
 
     Raises:
-        ValueError: The vocabularies are of different levels, or the weights do not fit.
+        ValueError: A model is not a textgen model, the vocabularies have different
+            levels, or the weights are out of range.
 
     Example:
 
@@ -56,31 +54,34 @@ class Blend(Writer):
         for model in self.models:
             if not isinstance(model, Writer):
                 raise ValueError(
-                    f"A blend takes models, paths and names of pretrained models, not "
-                    f"{model!r}."
+                    "models must contain textgen models, paths of .keras files or "
+                    f"names of pretrained models, not {model!r}."
                 )
         if not self.models:
-            raise ValueError("A blend needs at least one model.")
+            raise ValueError("models is empty: pass at least one model.")
         weights = [1.0] * len(self.models) if weights is None else list(weights)
         if len(weights) != len(self.models):
             raise ValueError(
-                f"There are {len(self.models)} models and {len(weights)} weights; give "
-                "one for each."
+                f"There are {len(self.models)} models and {len(weights)} weights: pass "
+                "one weight per model."
             )
         total = sum(weights)
         if min(weights) < 0 or not 0 < total < float("inf"):
             raise ValueError(
-                f"weights={weights} must be at least 0, and not all of them 0."
+                f"weights={weights} must be finite and at least 0, with a sum above 0."
             )
         levels = {model.vocabulary.level for model in self.models}
         if len(levels) > 1:
-            raise ValueError("Models of characters and of words cannot be blended.")
+            raise ValueError(
+                "The models have vocabularies of characters and of words: blend models "
+                "with vocabularies of the same level."
+            )
         self.weights = [weight / total for weight in weights]
         symbols = {
             symbol for model in self.models for symbol in model.vocabulary.symbols
         }
         self.vocabulary = Vocabulary(symbols, level=levels.pop())
-        # The id that each model has for each of the symbols.
+        # For each model: its ids of the common symbols, -1 for an unknown symbol.
         ids = [
             np.array(
                 [model.vocabulary.ids.get(each, -1) for each in self.vocabulary.symbols]
@@ -91,7 +92,7 @@ class Blend(Writer):
             None if each.end_token is None else each.vocabulary.symbols[each.end_token]
             for each in self.models
         }
-        # Where they agree, so does the blend.
+        # The blend has an end token only if all models have the same one.
         end = ends.pop() if len(ends) == 1 else None
         self.end_token = None if end is None else self.vocabulary.ids[end]
         readers = [model.reader for model in self.models]

@@ -1,7 +1,6 @@
-"""Any network of Keras's own layers as a model that writes, scores and is one file.
+"""Wraps a network of Keras layers: it generates and scores text, and is one file.
 
-Names of dimensions: N texts, T steps, L steps of a window, V symbols of the vocabulary,
-F features.
+Names of dimensions: N texts, T steps, V tokens of the vocabulary, F features.
 """
 
 import contextlib
@@ -15,7 +14,8 @@ from textgen.decoding.readers import Reader, StateReader, WindowReader
 from textgen.decoding.writer import Writer
 from textgen.models import network as networks
 from textgen.models.saving import OneFile
-from textgen.text.vocabulary import NO_SYMBOL, Vocabulary
+from textgen.text.tokenizer import NO_SYMBOL
+from textgen.text.vocabulary import Vocabulary
 from textgen.training.losses import log_of
 from textgen.training.trainer import Trainer
 
@@ -28,35 +28,38 @@ def from_keras(
     sequence_length: int | None = None,
     padding: str | None = None,
 ) -> "KerasWriter":
-    """Makes a model that writes of a network of one's own.
+    """Wraps your Keras network for text generation.
 
-    The weights are shared, not copied: training either trains both. If the network is
-    compiled, the result is so too, and goes on from the optimizer's state.
+    The weights are shared, not copied: training one of the two models trains both. If
+    the network is compiled, the result is compiled too, with the same state of the
+    optimizer.
 
     Args:
-        network: `keras.Sequential`, or functional `keras.Model`, built, with one input
-            and one output, of the layers in `LAYERS` and of textgen's own. Input: ids
-            `(N, T)`, or one-hot `(N, T, V)`. Output: logits or probabilities of the
-            next symbol, `(N, V)`, or `(N, T, V)` at each step.
-        vocabulary: `Vocabulary`. Its symbols are the ids of input and output.
-        input: `"ids"`, `"one_hot"`, or `None` to tell by the shape. Defaults to `None`.
-        output: `"logits"`, `"probabilities"`, or `None` to tell by the activation of
-            the last layer. Defaults to `None`.
-        sequence_length: int or `None`. Steps of the window by which the model writes,
-            where the network leaves them open. Defaults to `None`: those of the
-            network, or 40.
-        padding: str or `None`. The symbol with which a text is padded on the left, for
-            a network that takes ids. Defaults to `None`: none, for a network that
-            begins with textgen's `OneHot` or `Embedding`, which know "no symbol";
-            otherwise the newline, the space, or the first symbol, whichever the
-            vocabulary has. For one-hot input it is rows of zeros.
+        network: `keras.Sequential` or functional `keras.Model`, built, with one input
+            and one output. It may contain the layers in
+            `textgen.models.network.LAYERS` and textgen's layers. Input: ids `(N, T)`,
+            or one-hot `(N, T, V)`. Output: logits or probabilities of the next token,
+            `(N, V)`, or `(N, T, V)` for a prediction at each step.
+        vocabulary: `Vocabulary`. Maps the ids of input and output to tokens.
+        input: `"ids"`, `"one_hot"`, or `None` to detect it from the shape. Defaults to
+            `None`.
+        output: `"logits"`, `"probabilities"`, or `None` to detect it from the
+            activation of the last layer. Defaults to `None`.
+        sequence_length: int or `None`. Steps of the window for generation, if the
+            number of steps of the network is not fixed. Defaults to `None`: the fixed
+            number of steps of the network, or 40.
+        padding: str or `None`. Token that pads a text on the left, for a network with
+            ids as input. Defaults to `None`: no token for a network that begins with
+            textgen's `OneHot` or `Embedding`, which accept "no symbol" (id -1);
+            otherwise the newline, the space, or the first token, in this order of
+            preference. One-hot input is padded with rows of zeros.
 
     Returns:
         A `KerasWriter`.
 
     Raises:
-        ValueError: The network is not such a one, it does not fit the vocabulary, or an
-            argument contradicts it.
+        ValueError: The network contains an unsupported layer or does not fit the
+            vocabulary, or an argument contradicts the network.
 
     Example:
 
@@ -71,7 +74,7 @@ def from_keras(
         ]
     )
     network.compile("adam", "sparse_categorical_crossentropy")
-    model = textgen.LanguageModel.from_keras(network, vocabulary)
+    model = textgen.from_keras(network, vocabulary)
     model.fit(textgen.WindowDataset(vocabulary.encode(text), 40), epochs=5)
     print(model.generate("shall i compare ", temperature=0.7))
     ```
@@ -91,16 +94,18 @@ def from_keras(
 
 @keras.saving.register_keras_serializable(package="textgen")
 class KerasWriter(OneFile, Writer, Trainer):
-    """A network of Keras's own layers that carries its vocabulary and writes text.
+    """A Keras network with a vocabulary, which generates text.
 
-    `from_keras` makes it, and says what the arguments mean. Input and output are those
-    of the network, whose layers are shared, not copied: training either trains both.
-    `fit`, `evaluate` and `predict` are those of `LanguageModel`.
+    Use `textgen.from_keras` to create it; the arguments are documented there. Input and
+    output are those of the network. The layers are shared, not copied: training one of
+    the two models trains both. `fit`, `evaluate` and `predict` are the same as in
+    `LanguageModel`.
 
-    A plain stack of recurrent layers with `return_sequences=True`, and otherwise of
-    layers that work step by step, writes by carrying its state from symbol to symbol
-    (`carries_state`). Anything else writes by sliding a window of `sequence_length`
-    symbols, padded on the left, of which it is asked for the last step.
+    There are two ways of generation. A plain stack of recurrent layers with
+    `return_sequences=True` and of layers whose output at a step depends on that step
+    only carries its state from token to token (`carries_state`). Any other network
+    reads a sliding window of `sequence_length` tokens, padded on the left, and the
+    prediction is that of the last step.
 
     Args:
         network: `keras.Sequential` or functional `keras.Model`.
@@ -110,10 +115,10 @@ class KerasWriter(OneFile, Writer, Trainer):
         sequence_length: int or `None`.
         padding: str or `None`.
         start_step: bool. Whether texts begin with a start step, of zeros or of the
-            padding; only for a network that carries its state. `fit` sets the attribute
-            to what the dataset does. Defaults to `False`.
+            padding; only for a network that carries its state. `fit` copies the value
+            from the dataset. Defaults to `False`.
         end_token: int or `None`. As for `LanguageModel`.
-        **kwargs: `name`, and `dtype`, which is that of the network by default.
+        **kwargs: `name` and `dtype`. `dtype` defaults to the dtype of the network.
 
     Raises:
         ValueError: As for `from_keras`.
@@ -137,11 +142,11 @@ class KerasWriter(OneFile, Writer, Trainer):
         kind = networks.input_kind(network, len(vocabulary), input)
         padding, start_id = networks.padding_of(network, vocabulary, kind, padding)
         kwargs.setdefault("dtype", network.dtype_policy)
-        # The network casts its input itself, and knows whether it is ids.
+        # The network casts its own input; a cast here would convert ids to floats.
         super().__init__(autocast=False, **kwargs)
 
-        # The same layers, as a model that is not compiled: it is saved without a
-        # second optimizer.
+        # An uncompiled model of the same layers: a file must not contain a second
+        # optimizer.
         [first], [last] = network.inputs, network.outputs
         self.network = keras.Model(first, last, name=network.name)
         self.vocabulary = vocabulary
@@ -184,15 +189,15 @@ class KerasWriter(OneFile, Writer, Trainer):
         )
 
     def build(self, input_shape: tuple) -> None:
-        """Makes nothing: the network is built."""
+        """Does nothing: the network is already built."""
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Returns the network's output, logits or probabilities."""
         if self.input_kind == "one_hot" and len(inputs.shape) == 2:
-            inputs = self._fed(inputs)  # ids, as textgen's datasets yield them
+            inputs = self._network_input(inputs)  # ids of textgen's datasets
         start_id = self.reader.start_id
         if self.input_kind == "ids" and start_id != NO_SYMBOL:
-            # Keras's Embedding knows no -1: texts are padded with a symbol instead.
+            # Keras's Embedding does not accept -1: the padding token replaces it.
             start = ops.cast(start_id, inputs.dtype)
             inputs = ops.where(inputs == NO_SYMBOL, start, inputs)
         return self.network(inputs, training=training)
@@ -201,34 +206,28 @@ class KerasWriter(OneFile, Writer, Trainer):
         """Returns `(N, V)` or `(N, T, V)`."""
         return self.network.compute_output_shape(input_shape)
 
-    # === Carried states, which are the layers' own ===
+    # === Carried states, which the stateful layers own ===
 
     def _stateful_layers(self) -> list:
         layers = networks.layers_in(self.network)
         return [layer for layer in layers if getattr(layer, "stateful", False)]
 
-    def reset_state(self) -> None:
-        """Sets the states that stateful layers carry to zero."""
-        for layer in self._stateful_layers():
-            layer.reset_state()
+    def carried_variables(self) -> list:
+        """Returns the variables of the states of the stateful layers."""
+        states = [layer.states for layer in self._stateful_layers()]
+        return keras.tree.flatten(states)
 
     @contextlib.contextmanager
     def separate_states(self, x: Any, batch_size: int | None) -> Iterator[None]:
-        """Keeps the states of `fit` apart from those of an evaluation."""
-        states = [
-            state
-            for layer in self._stateful_layers()
-            for state in keras.tree.flatten(layer.states)
-        ]
-        before = [ops.copy(state) for state in states]
+        """Starts an evaluation from zero, and restores the state of `fit` after it."""
+        before = self.carried_state
         self.reset_state()
         try:
             yield
         finally:
-            for state, value in zip(states, before, strict=True):
-                state.assign(value)
+            self.reset_state(before)
 
-    # === Reading, for all that `Writer` does ===
+    # === Functions for the reader ===
 
     def _states(self, rows: int) -> list:
         return [
@@ -256,16 +255,16 @@ class KerasWriter(OneFile, Writer, Trainer):
         found = networks.before_last_dense(outputs)
         with _for_reading(self.network):
             both = keras.Model(self.network.inputs[0], [found, outputs])
-            found, outputs = map(self._last, both(self._fed(windows)))
+            found, outputs = map(self._last, both(self._network_input(windows)))
         return ops.reshape(found, (windows.shape[0], -1)), self._logits(outputs)
 
     def _walk(self, ids: Any, carry: list, advance: Callable) -> tuple[Any, Any, list]:
-        """Goes through the stack, with `advance` at each recurrent layer.
+        """Applies the layers of the stack, and `advance` for each recurrent layer.
 
         Returns:
-            The output of the last recurrent layer, the logits, and the carry.
+            The output of the last recurrent layer, the logits, and the new carry.
         """
-        x = features = self._fed(ids)
+        x = features = self._network_input(ids)
         states: list = []
         for layer in networks.stack_of(self.network) or ():
             if networks.is_recurrent(layer):
@@ -276,8 +275,8 @@ class KerasWriter(OneFile, Writer, Trainer):
                 x = layer(x)
         return features, self._logits(x), states
 
-    def _fed(self, ids: Any) -> Any:
-        """What the network takes for ids, `(N, T)`; -1 is a row of zeros."""
+    def _network_input(self, ids: Any) -> Any:
+        """Converts ids, `(N, T)`, to the input of the network; -1 is a row of zeros."""
         if self.input_kind == "ids":
             return ids
         return ops.one_hot(
@@ -285,17 +284,17 @@ class KerasWriter(OneFile, Writer, Trainer):
         )
 
     def _last(self, outputs: Any) -> Any:
-        """The last step of an output, `(N, F)`."""
+        """Returns the last step of an output, `(N, F)`."""
         return outputs[:, -1] if len(outputs.shape) == 3 else outputs
 
     def _logits(self, outputs: Any) -> Any:
-        """Logits, for an output of the network."""
+        """Converts an output of the network to logits."""
         return outputs if self.output_kind == "logits" else log_of(outputs)
 
     # === Saving ===
 
     def get_config(self) -> dict:
-        """Returns the arguments of the constructor, as JSON can hold them."""
+        """Returns the arguments of the constructor and the notes, as JSON values."""
         return {
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
@@ -307,33 +306,37 @@ class KerasWriter(OneFile, Writer, Trainer):
             "padding": self.padding,
             "start_step": self.start_step,
             "end_token": self.end_token,
+            "notes": self.notes,
         }
 
     @classmethod
     def from_config(
         cls, config: dict, custom_objects: dict | None = None
     ) -> "KerasWriter":
-        """Makes the model that `get_config` describes, with new weights."""
+        """Creates the model that `get_config` describes, with new weights."""
         config = dict(config)
         config["network"] = keras.saving.deserialize_keras_object(
             config["network"], custom_objects
         )
         config["vocabulary"] = Vocabulary(**config["vocabulary"])
         config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        return cls(**config)
+        notes = config.pop("notes", {})  # missing in files of older versions
+        model = cls(**config)
+        model.notes = notes
+        return model
 
 
 @contextlib.contextmanager
 def _for_reading(network: keras.Model, **settings: Any) -> Iterator[None]:
-    """Has the recurrent layers compute as a compiled function without training needs.
+    """Sets the recurrent layers for a compiled function without training.
 
-    cuDNN's kernels cannot be part of one, an unrolled loop makes it large, and Keras
-    draws dropout masks even where it does not use them, which would move the seed of
-    the training on.
+    XLA cannot compile cuDNN's kernels, and an unrolled loop makes the function large.
+    Keras draws dropout masks even if it does not use them, which would change the state
+    of the random generators that training uses.
 
     Args:
         network: Model.
-        **settings: Further attributes of the recurrent layers to set meanwhile.
+        **settings: Further attributes of the recurrent layers to set in the context.
     """
     settings = {"use_cudnn": False, "unroll": False, **settings}
     before: list[tuple[Any, str, Any]] = []

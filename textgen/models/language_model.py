@@ -1,10 +1,10 @@
-"""The configurable network, which carries its vocabulary and generates text.
+"""`LanguageModel`: a configurable recurrent network with its vocabulary.
 
-Names of dimensions: N examples in a batch, T steps, V symbols of the vocabulary, H
-units of a layer.
+Names of dimensions: N examples in a batch, T steps, V tokens of the vocabulary, H units
+of a layer.
 
-(More than 400 lines, a third of which are the list of the model's arguments: its
-docstring, its constructor and its configuration.)
+(More than 400 lines: a third is the list of the model's arguments, in its docstring,
+its constructor and its configuration.)
 """
 
 import contextlib
@@ -31,78 +31,79 @@ from textgen.models.arguments import (
 from textgen.models.saving import OneFile
 from textgen.text.vocabulary import Vocabulary
 from textgen.training.feeding import batch_shape
-from textgen.training.trainer import Trainer, freeze, frozen
+from textgen.training.freezing import freeze, frozen
+from textgen.training.trainer import Trainer
 
-# Rows of the states of an evaluation whose batch size is not known before.
+# Rows of the evaluation states if the batch size is not known in advance.
 _EVALUATION_ROWS = 1024
 
 
 @keras.saving.register_keras_serializable(package="textgen")
 class LanguageModel(OneFile, Writer, Trainer):
-    """A recurrent network that predicts the next symbol of a text.
+    """A recurrent network that predicts the next token of a text.
 
-    It is a Keras model in every respect, and its one `.keras` file holds weights,
-    configuration, optimizer and vocabulary.
+    It is a Keras model. Its one `.keras` file contains weights, configuration,
+    optimizer and vocabulary.
 
-    Input: ids of shape `(N, T)`, integers, where -1 is the zero vector, or one-hot of
-    shape `(N, T, V)`. Output: logits (also from `predict`), of shape `(N, V)`, or
+    Input: integer ids of shape `(N, T)`, where -1 is the zero vector, or one-hot of
+    shape `(N, T, V)`. Output, also from `predict`: logits of shape `(N, V)`, or
     `(N, T, V)` with `return_sequences=True`.
 
-    A many-to-one model (`return_sequences=False`) learns from windows that start from
-    a zero state (`WindowDataset`, `vectorize`), and writes by sliding such a window,
-    left-padded with zero vectors. A many-to-many model learns from `SequenceDataset`
-    or `LineDataset`, and writes by carrying its state from symbol to symbol. It reads
-    as it learned: from a zero state and the first symbol, or, with `start_step`, after
-    one step of zeros, which `LineDataset` puts before each line. An empty prompt is
-    always such a step.
+    A many-to-one model (`return_sequences=False`) is trained on windows that start from
+    a zero state (`WindowDataset`, `vectorize`). It generates with a sliding window of
+    the same length, left-padded with zero vectors. A many-to-many model is trained on
+    `SequenceDataset` or `LineDataset`. It generates by carrying its state from token to
+    token, and reads a text as in training: from a zero state and the first token, or,
+    with `start_step`, after one step of zeros, which `LineDataset` adds before each
+    line. An empty prompt always starts with this step.
 
     Args:
-        vocabulary: `Vocabulary`. Its symbols are the ids of input and output.
+        vocabulary: `Vocabulary`. Maps the ids of input and output to tokens.
         cell: `"simple_rnn"`, `"gru"` or `"lstm"`. Defaults to `"lstm"`.
         units: int or tuple of int. Units of each recurrent layer, from input to
             output. Defaults to `(128,)`.
         dropout: float in [0, 1). Dropout after each recurrent layer. Defaults to `0`.
-        recurrent_dropout: float in [0, 1). Dropout of the state from step to step.
-            Defaults to `0`.
-        weight_dropout: float in [0, 1). Dropout of the recurrent weights, the same for
-            a whole batch (Merity et al., ICLR 2018). Defaults to `0`.
-        embedding: int or `None`. Size of the vectors that stand for the symbols;
-            `None` feeds one-hot vectors. Defaults to `None`.
+        recurrent_dropout: float in [0, 1). Dropout of the recurrent state. Defaults to
+            `0`.
+        weight_dropout: float in [0, 1). Dropout of the recurrent weights, with one mask
+            per batch (Merity et al., ICLR 2018). Defaults to `0`.
+        embedding: int or `None`. Size of the embedding vectors; `None` uses one-hot
+            vectors. Defaults to `None`.
         layer_norm: bool. Whether to normalise the output of each recurrent layer.
             Defaults to `False`.
         tie_weights: bool. Whether the output uses the embedding's weights, transposed
             (Press and Wolf, 2017); the last units must equal `embedding`. Defaults to
             `False`.
-        activation: str. Activation of the recurrent layers, by the name Keras gives
-            it. Defaults to `"tanh"`.
+        activation: str. Name of the activation of the recurrent layers, as in Keras.
+            Defaults to `"tanh"`.
         recurrent_activation: str. Activation of the gates of GRU and LSTM. Defaults to
             `"sigmoid"`.
-        return_sequences: bool. Whether the model predicts at every step
-            (many-to-many) or after the last (many-to-one). Defaults to `False`.
-        stateful: bool. Whether `fit` carries the state from batch to batch; only
-            with `return_sequences=True`. `evaluate` then carries a state of its own,
-            and `predict`, `generate` and direct calls start from zero. Defaults to
+        return_sequences: bool. Whether the model predicts at every step (many-to-many)
+            or after the last step (many-to-one). Defaults to `False`.
+        stateful: bool. Whether `fit` carries the state from batch to batch; requires
+            `return_sequences=True`. `evaluate` then carries a separate state;
+            `predict`, `generate` and direct calls start from zero. Defaults to `False`.
+        batch_size: int or `None`. Maximum batch size in `fit`; required for a stateful
+            model. Defaults to `None`.
+        reset_policy: `"epoch"` or `"never"`. When `fit` sets the carried state to
+            zero: at the start of each epoch, or never, so that only `reset_state()`
+            does. Defaults to `"epoch"`.
+        sequence_length: int. Length of the window of a many-to-one model, in tokens.
+            Defaults to `40`.
+        initializer: str, `keras.initializers.Initializer` or `None`. Initializer of
+            every kernel and embedding; biases use Keras's defaults. `None` uses Keras's
+            defaults for all. Defaults to `None`.
+        start_step: bool. Whether texts begin with a start step of zeros. `fit` copies
+            the value from the dataset: `LineDataset` has a start step. Defaults to
             `False`.
-        batch_size: int or `None`. The largest batch of a stateful model.
-        reset_states: `"epoch"` or `"never"`. When `fit` sets the carried state to
-            zero: at the start of each epoch, or only in `reset_state()`. Defaults to
-            `"epoch"`.
-        sequence_length: int. The window of a many-to-one model, in symbols. Defaults
-            to `40`.
-        initializer: str, `keras.initializers.Initializer` or `None`. Initialiser of
-            every kernel and embedding; biases stay Keras's. `None` stands for Keras's
-            defaults. Defaults to `None`.
-        start_step: bool. Whether texts begin with a start step of zeros. `fit` sets
-            the attribute to what the dataset does: `LineDataset` has a start step.
-            Defaults to `False`.
-        end_token: int or `None`. The id that ends a text, such as a newline's, at which
-            generation stops. `fit` sets the attribute to what the dataset does:
+        end_token: int or `None`. The id that ends a text, for example that of the
+            newline; generation stops there. `fit` copies the value from the dataset:
             `end_of_line` of a `LineDataset`. Defaults to `None`.
-        **kwargs: `name`, and `dtype`, which reaches every layer: `"float32"`,
+        **kwargs: `name` and `dtype`. `dtype` applies to every layer: `"float32"`,
             `"float64"`, `"mixed_bfloat16"`, …
 
     Raises:
-        ValueError: An argument is out of its range, or two contradict each other.
+        ValueError: An argument is out of range, or two contradict each other.
 
     Example:
 
@@ -131,7 +132,7 @@ class LanguageModel(OneFile, Writer, Trainer):
         return_sequences: bool = False,
         stateful: bool = False,
         batch_size: int | None = None,
-        reset_states: str = "epoch",
+        reset_policy: str = "epoch",
         sequence_length: int = 40,
         initializer: Any = None,
         start_step: bool = False,
@@ -159,14 +160,15 @@ class LanguageModel(OneFile, Writer, Trainer):
         self.return_sequences = return_sequences
         self.stateful = stateful
         self.batch_size = batch_size
-        self.reset_policy = reset_states
+        self.reset_policy = reset_policy
         self.sequence_length = sequence_length
         self.initializer = initializer
         self.end_token = end_token
 
         # === Layers and state ===
         self._make_layers()
-        self._purpose: str | None = None  # "training", "evaluation": what `fit` does
+        # "training" or "evaluation" within a step: it selects the carried states.
+        self._purpose: str | None = None
         self.reader: Reader = self._make_reader(start_step)
         self.build((None, None))
 
@@ -179,7 +181,7 @@ class LanguageModel(OneFile, Writer, Trainer):
             activations["recurrent_activation"] = find_activation(
                 self.recurrent_activation
             )
-        # Appended in the order of the data's way, which `summary` shows.
+        # The order of creation is the order in `summary`.
         self.recurrent_layers: list = []
         self.norm_layers: list = []
         self.dropout_layers: list = []
@@ -234,7 +236,7 @@ class LanguageModel(OneFile, Writer, Trainer):
         )
 
     def _make_output(self, initial: Callable[..., dict]) -> Any:
-        # The logits are as exact as the weights, also in mixed precision.
+        # In mixed precision too, the logits have the precision of the weights.
         exact = keras.DTypePolicy(self.variable_dtype)
         if self.tie_weights:
             return TiedOutput(self.input_layer, dtype=exact, name="tied_output")
@@ -270,7 +272,7 @@ class LanguageModel(OneFile, Writer, Trainer):
         )
 
     def build(self, input_shape: tuple) -> None:
-        """Makes the weights; they do not depend on the input shape."""
+        """Creates the weights; they do not depend on the input shape."""
         steps = None if self.return_sequences else self.sequence_length
         size = self.embedding or len(self.vocabulary)
         self.input_layer.build((None, steps))
@@ -285,7 +287,7 @@ class LanguageModel(OneFile, Writer, Trainer):
         self.output_layer.build(shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Returns logits, `(N, V)` or `(N, T, V)`, from ids or one-hot."""
+        """Returns logits, `(N, V)` or `(N, T, V)`, from ids or one-hot vectors."""
         rows = ops.shape(inputs)[0]
         states: list = [None] * len(self.recurrent_layers)
         carrying = self.stateful and self._purpose is not None
@@ -301,7 +303,7 @@ class LanguageModel(OneFile, Writer, Trainer):
         return self.output_layer(x)
 
     def _features(self, inputs: Any, states: list, training: bool = False) -> tuple:
-        """Returns what the logits are made of, and the states of each layer.
+        """Returns the input of the output layer, and the final states of each layer.
 
         Args:
             inputs: As for `call`.
@@ -311,12 +313,12 @@ class LanguageModel(OneFile, Writer, Trainer):
         states = list(states)
         size = len(self.vocabulary)
         if self.embedding is None and not is_one_hot(inputs, size) and size > 1:
-            x = ops.expand_dims(inputs, -1)  # which the first layer looks up
+            x = ops.expand_dims(inputs, -1)  # the first recurrent layer looks up ids
         else:
             x = self.input_layer(inputs)
         for index, layer in enumerate(self.recurrent_layers):
-            # Keras draws the masks of recurrent dropout even where it does not use
-            # them, which would move the seed on in scoring and writing.
+            # Keras draws masks of recurrent dropout even outside training, which would
+            # change the seed state in scoring and generation.
             layer.cell.recurrent_dropout = self.recurrent_dropout if training else 0.0
             x, *states[index] = layer(x, initial_state=states[index], training=training)
             layer.cell.recurrent_dropout = self.recurrent_dropout
@@ -332,69 +334,67 @@ class LanguageModel(OneFile, Writer, Trainer):
         return (input_shape[0], *steps, len(self.vocabulary))
 
     def computation(self) -> str:
-        """Says in one line on what and how the model computes, and why so.
+        """Returns device, dtype and the implementation of the layers in one line.
 
         Example: `CPU (2 cores), float32, lstm time-batched (on a CPU)`. The recurrent
-        layers are `time-batched`, see `textgen.layers.recurrence`, or Keras's own; with
-        cuDNN, where the reason says so.
+        layers are `time-batched` (see `textgen.layers.recurrence`) or computed
+        `by Keras`, with cuDNN if the reason in parentheses says so.
         """
-        # A mask never comes; layers differ in their sizes only.
+        # One layer stands for all: they differ in their sizes only.
         path, reason = self.recurrent_layers[0].path()
         path = path if path == "time-batched" else "by Keras"
         return f"{super().computation()}, {self.cell} {path} ({reason})"
 
     def count_params(self) -> int:
-        """Returns the number of weights; carried states are none."""
+        """Returns the number of weights, without the carried states."""
         total = super().count_params()
         return total - (self.carried_states.count_params() if self.stateful else 0)
 
     # === Training ===
 
     def _check_batch(self, rows: int | None, steps: int | None) -> None:
-        """Raises if a batch does not fit; `None` is a size that is not known yet."""
+        """Raises ValueError if a batch does not fit; `None` is an unknown size."""
         if not self.return_sequences and steps not in (None, self.sequence_length):
             raise ValueError(
-                f"The windows are {steps} steps long, and this many-to-one model has "
-                f"sequence_length={self.sequence_length}. Make both equal."
+                f"The windows are {steps} steps long, but this many-to-one model has "
+                f"sequence_length={self.sequence_length}: both must be equal."
             )
         if not self.stateful or self._purpose == "evaluation":
             return
         if rows is not None and rows > (self.batch_size or 0):
             raise ValueError(
-                f"A batch has {rows} rows, and this stateful model was made with "
-                f"batch_size={self.batch_size}. Make both equal."
+                f"A batch has {rows} rows, but this stateful model has "
+                f"batch_size={self.batch_size}: use smaller batches, or a model with a "
+                "larger batch_size."
             )
 
     def check_data(self, x: Any, batch_size: int | None) -> None:
-        """Raises if the windows or the rows of the data cannot fit the model."""
+        """Raises ValueError if windows or batches of the data do not fit the model."""
         self._check_batch(*batch_shape(x, batch_size))
 
     @contextlib.contextmanager
     def separate_states(self, x: Any, batch_size: int | None) -> Iterator[None]:
-        """Keeps the states of `fit` apart from those of an evaluation."""
+        """Prepares separate states for an evaluation."""
         if self.stateful:
             rows, _ = batch_shape(x, batch_size)
             rows = rows or max(self.batch_size or 0, _EVALUATION_ROWS)
             if self.carried_states.prepare("evaluation", rows) and self.compiled:
-                self.make_test_function(force=True)  # it holds the smaller states
+                self.make_test_function(force=True)  # the old one has smaller states
         yield
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Does one step of `fit`, with the carried states of a stateful model."""
+        """Trains on one batch; a stateful model starts from its carried state."""
         with self._carrying("training"):
             return super().train_step(*args, **kwargs)
 
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Does one step of `evaluate`, with carried states of its own."""
+        """Evaluates one batch; a stateful model carries a separate state."""
         with self._carrying("evaluation"):
             return super().test_step(*args, **kwargs)
 
-    def reset_state(self) -> None:
-        """Sets the state that `fit` carries to zero."""
-        if self.stateful:
-            self.carried_states.reset("training")
-
-    reset_states = reset_state  # as the recurrent layers of Keras have it
+    def carried_variables(self) -> list:
+        """Returns the variables of the state that `fit` carries from batch to batch."""
+        return self.carried_states.states("training") if self.stateful else []
 
     @contextlib.contextmanager
     def _carrying(self, purpose: str) -> Iterator[None]:
@@ -405,16 +405,14 @@ class LanguageModel(OneFile, Writer, Trainer):
             self._purpose = None
 
     def _by_layer(self, states: Sequence) -> list[list]:
-        """Cuts a flat list of states into one list a layer."""
+        """Splits a flat list of states into one list per layer."""
         remaining = iter(states)
         return [
             [next(remaining) for _ in layer.state_size]
             for layer in self.recurrent_layers
         ]
 
-    # === Reading, for all that `Writer` does ===
-
-    from_keras = staticmethod(keras_writer.from_keras)
+    # === Functions for the reader ===
 
     def _states(self, rows: int) -> list:
         return [
@@ -447,7 +445,7 @@ class LanguageModel(OneFile, Writer, Trainer):
 
     @contextlib.contextmanager
     def _for_xla(self) -> Iterator[None]:
-        """Keeps cuDNN's kernels, which XLA cannot compile, out of a function."""
+        """Switches cuDNN off within the context: XLA cannot compile its kernels."""
         layers = [each for each in self.recurrent_layers if hasattr(each, "use_cudnn")]
         before = [layer.use_cudnn for layer in layers]
         try:
@@ -457,6 +455,9 @@ class LanguageModel(OneFile, Writer, Trainer):
         finally:
             for layer, value in zip(layers, before, strict=True):
                 layer.use_cudnn = value
+
+    # The old name of `textgen.from_keras`, kept for one release.
+    from_keras = staticmethod(keras_writer.from_keras)
 
     # === Saving ===
 
@@ -480,7 +481,7 @@ class LanguageModel(OneFile, Writer, Trainer):
         return copy
 
     def _seeds(self) -> list:
-        """The states of the dropout layers' random generators, which Keras forgets."""
+        """Returns the states of the random generators, which Keras does not save."""
         layers = [layer.cell for layer in self.recurrent_layers] + self.dropout_layers
         return [layer.seed_generator.state for layer in layers]
 
@@ -493,11 +494,11 @@ class LanguageModel(OneFile, Writer, Trainer):
         """Loads the states of the random generators."""
         saved = set(store.keys())
         for index, state in enumerate(self._seeds()):
-            if f"seed_{index}" in saved:  # files of older versions have none
+            if f"seed_{index}" in saved:  # missing in files of older versions
                 state.assign(store[f"seed_{index}"])
 
     def get_config(self) -> dict:
-        """Returns the arguments of the constructor, as JSON can hold them."""
+        """Returns constructor arguments, frozen layers and notes, as JSON values."""
         return {
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
@@ -515,26 +516,30 @@ class LanguageModel(OneFile, Writer, Trainer):
             "return_sequences": self.return_sequences,
             "stateful": self.stateful,
             "batch_size": self.batch_size,
-            "reset_states": self.reset_policy,
+            "reset_policy": self.reset_policy,
             "sequence_length": self.sequence_length,
             "initializer": keras.saving.serialize_keras_object(self.initializer),
             "start_step": self.start_step,
             "end_token": self.end_token,
             "frozen": frozen(self),
+            "notes": self.notes,
         }
 
     @classmethod
     def from_config(
         cls, config: dict, custom_objects: dict | None = None
     ) -> "LanguageModel":
-        """Makes the model that `get_config` describes, with new weights."""
+        """Creates the model that `get_config` describes, with new weights."""
         config = dict(config)
         config["vocabulary"] = Vocabulary(**config["vocabulary"])
         config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        # Files of older versions lack these.
+        # Files of older versions lack some keys, or use their old names.
+        if "reset_states" in config:
+            config["reset_policy"] = config.pop("reset_states")
         if initializer := config.get("initializer"):
             config["initializer"] = keras.saving.deserialize_keras_object(initializer)
-        paths = config.pop("frozen", [])
+        paths, notes = config.pop("frozen", []), config.pop("notes", {})
         model = cls(**config)
         freeze(model, paths)
+        model.notes = notes
         return model

@@ -1,4 +1,4 @@
-"""Loads a model by path or by name."""
+"""Loading models by path or by name."""
 
 import os
 import zipfile
@@ -8,24 +8,24 @@ import keras
 
 from textgen.decoding.writer import Writer
 
-# Both register the classes that a file may hold.
+# The imports register the classes of saved models.
 from textgen.models import catalogue, keras_writer, language_model  # noqa: F401
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Loads a model that `save` wrote, or a pretrained one, to write or train on.
+    """Loads a saved or pretrained model, for generation or further training.
 
     Args:
-        path: str or path of a `.keras` file, or a name of `textgen.PRETRAINED`.
+        path: str or path of a `.keras` file, or a name in `textgen.PRETRAINED`.
 
     Returns:
-        The `LanguageModel`, or what `LanguageModel.from_keras` made, with its
-        vocabulary and its optimizer's state.
+        The `LanguageModel` or the model that `textgen.from_keras` returned, with its
+        vocabulary and the state of its optimizer.
 
     Raises:
-        FileNotFoundError: There is no such file or name.
-        ValueError: The file does not hold such a model, or the file of a pretrained
-            model is not the one that was installed.
+        FileNotFoundError: No file and no pretrained model has this name.
+        ValueError: The file does not contain a textgen model, or the file of a
+            pretrained model was changed after its installation.
 
     Example:
 
@@ -36,25 +36,28 @@ def load(path: str | os.PathLike[str]) -> Any:
     path = catalogue.find(path)
     if path.name.endswith(".weights.h5"):
         raise ValueError(
-            f"{path} holds weights alone, as save_weights of Keras wrote them: make "
+            f"{path} contains weights only, as written by Keras's save_weights: create "
             "the model with the same arguments, and call model.load_weights(path)."
         )
     if path.suffix in (".h5", ".hdf5"):
         raise ValueError(
-            f"{path} is a model of an older Keras: make a .keras file of it with "
-            "textgen.models.legacy.convert (textgen convert on the command line)."
+            f"{path} is a model of an older Keras version: convert it to a .keras file "
+            "with textgen.models.legacy.convert (command line: textgen convert)."
         )
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not a .keras file, or it is damaged.")
+        raise ValueError(
+            f"{path} is not a .keras file, or it is damaged: pass a file written by "
+            "model.save."
+        )
     try:
         model = keras.saving.load_model(path)
     except Exception as error:
-        # Keras raises many types here: from zip files, HDF5, JSON and its own classes.
+        # Keras raises many types of errors: of zip files, HDF5, JSON and its classes.
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"{path} could not be loaded: {reason}") from error
     if not isinstance(model, Writer):
         raise ValueError(
-            f"{path} holds a {type(model).__name__}, which has no vocabulary; load it "
-            "with Keras, and give it one with textgen.LanguageModel.from_keras."
+            f"{path} contains a {type(model).__name__}, which has no vocabulary: load "
+            "it with Keras, and add a vocabulary with textgen.from_keras."
         )
     return model

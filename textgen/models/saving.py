@@ -1,4 +1,4 @@
-"""One file is the whole model, and it is never half-written."""
+"""Saving: one file contains the complete model, and it is never incomplete."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,21 @@ from typing import Any
 
 
 class OneFile:
-    """Mixin of a `keras.Model` whose `save` leaves either the old file or the new."""
+    """Mixin of a `keras.Model` that saves one file, and replaces it in one step."""
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Additional information about the model, which is saved in its file.
+
+        Keys are str, values are JSON values. `textgen train` stores the corpus, its
+        encoding and the held-out loss; `textgen info` shows all notes.
+        """
+        return self.__dict__.setdefault("_notes", {})
+
+    @notes.setter
+    def notes(self, notes: dict[str, Any]) -> None:
+        # A plain dict: Keras's `__setattr__` passes a tracked dict to this method.
+        self.__dict__["_notes"] = dict(notes)
 
     def save(
         self,
@@ -14,10 +28,15 @@ class OneFile:
         overwrite: bool = True,
         **kwargs: Any,
     ) -> None:
-        """Saves everything into one `.keras` file; load it with `textgen.load`.
+        """Saves the complete model in one `.keras` file; load it with `textgen.load`.
 
-        The file is written beside its place and then renamed, so that an interruption
-        leaves the old file whole.
+        The data are written to a temporary file in the same folder, which is then
+        renamed. An interruption therefore leaves the old file intact.
+
+        Args:
+            filepath: str or path. Must end in `.keras`.
+            overwrite: bool. Whether to replace an existing file. Defaults to `True`.
+            **kwargs: As in `keras.Model.save`.
 
         Raises:
             ValueError: The name does not end in `.keras`.
@@ -28,9 +47,13 @@ class OneFile:
         if path.suffix != ".keras":
             raise ValueError(f"The file name {path.name!r} must end in '.keras'.")
         if not path.parent.is_dir():
-            raise FileNotFoundError(f"There is no folder {path.parent} to save into.")
+            raise FileNotFoundError(
+                f"The folder {path.parent} does not exist: create it first."
+            )
         if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists already.")
+            raise FileExistsError(
+                f"{path} already exists: pass overwrite=True to replace it."
+            )
         temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
         try:
             super().save(temporary, **kwargs)  # type: ignore[misc]

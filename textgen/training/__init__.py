@@ -1,1 +1,1 @@
-"""Training: what `fit` and `evaluate` add to Keras's, for every model."""
+"""Training: `compile`, `fit`, `evaluate` and `predict` of all models."""

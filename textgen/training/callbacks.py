@@ -8,21 +8,22 @@ import keras
 
 
 class SampleText(keras.callbacks.Callback):
-    """Prints what the model writes, while it learns.
+    """Prints text samples from the model during training.
 
     Args:
-        prompts: str or sequence of str. What the samples begin with. Defaults to `""`.
-        temperatures: float or sequence of float. One sample of each prompt at each of
-            these. Defaults to `(0.5, 1.0)`.
-        every: int. Print after every so many units. Defaults to `1`.
+        prompts: str or sequence of str. Beginnings of the samples. Defaults to `""`.
+        temperatures: float or sequence of float. Each prompt gives one sample per
+            temperature. Defaults to `(0.5, 1.0)`.
+        every: int. Number of units between two printings. Defaults to `1`.
         unit: `"epoch"` or `"batch"`. Defaults to `"epoch"`.
-        max_new_tokens: int. Symbols to write after each prompt. Defaults to `200`.
+        max_new_tokens: int. Number of tokens generated after each prompt. Defaults to
+            `200`.
         stop: str, sequence of str or `None`. See `LanguageModel.generate`.
-        seed: int. Seed of every sample, so that one sees the model change and not the
-            dice. Defaults to `0`.
+        seed: int. Seed of every sample. Samples with the same seed differ only because
+            the model changed. Defaults to `0`.
 
     Raises:
-        ValueError: An argument is out of its range, or the model cannot generate.
+        ValueError: An argument is out of range, or the model cannot generate text.
 
     Example:
 
@@ -43,7 +44,7 @@ class SampleText(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if every < 1:
-            raise ValueError(f"every={every} must be at least 1.")
+            raise ValueError(f"every={every} must be a positive integer.")
         if unit not in ("epoch", "batch"):
             raise ValueError(f"unit={unit!r} must be 'epoch' or 'batch'.")
         self.prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -58,16 +59,16 @@ class SampleText(keras.callbacks.Callback):
         self._batches = 0
 
     def set_model(self, model: Any) -> None:
-        """Called by Keras with the model that is trained."""
+        """Stores the trained model; Keras calls this method."""
         if not hasattr(model, "generate"):
             raise ValueError(
-                f"SampleText needs a textgen.LanguageModel, which can generate; got a "
-                f"{type(model).__name__}."
+                f"SampleText needs a textgen.LanguageModel or a network wrapped with "
+                f"textgen.from_keras, not a {type(model).__name__}."
             )
         super().set_model(model)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Refuses what `generate` would refuse after the first epoch."""
+        """Checks the arguments of `generate` before the first epoch."""
         for temperature in self.temperatures:
             self._write(temperature, max_new_tokens=0)
 
@@ -77,10 +78,10 @@ class SampleText(keras.callbacks.Callback):
             self._print(f"after epoch {epoch + 1}")
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Prints samples after every `every` batches, counted through all epochs."""
+        """Prints samples after every `every` batches, counted across epochs."""
         self._batches += 1
         if self.unit == "batch" and self._batches % self.every == 0:
-            print()  # leave the line of the progress bar
+            print()  # ends the line of the progress bar
             self._print(f"after batch {self._batches}")
 
     def _print(self, when: str) -> None:
@@ -95,7 +96,7 @@ class SampleText(keras.callbacks.Callback):
 
 
 def _show(text: str) -> None:
-    """Prints a text; what the terminal's encoding lacks is escaped."""
-    # An error here would end a training of hours.
+    """Prints a text; characters outside the terminal's encoding are escaped."""
+    # An encoding error would end a training that may have run for hours.
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)

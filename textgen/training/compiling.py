@@ -1,4 +1,4 @@
-"""What `compile` makes of the loss and the metrics that a user names."""
+"""How `compile` chooses the loss and the metrics."""
 
 import inspect
 from typing import Any
@@ -7,11 +7,11 @@ import keras
 
 from textgen.training import losses, metrics
 
-# Names by which users of Keras ask for the one loss of a language model.
+# Keras's names for the loss of a language model.
 _CROSS_ENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
 
-
-# Names of metrics that textgen has for targets as ids or one-hot, with some left out.
+# Keras's names of metrics that textgen replaces by its own: they accept ids, one-hot
+# targets and missing targets.
 _METRICS = {
     **dict.fromkeys(
         (*_CROSS_ENTROPIES, "crossentropy", "ce"), metrics.MeanCrossEntropy
@@ -24,12 +24,15 @@ _METRICS = {
 
 
 def loss_for(loss: Any, kind: str, dtype: str) -> Any:
-    """Returns the loss to compile with: textgen's cross-entropy, or the user's.
+    """Returns the loss to compile with: textgen's cross-entropy, or the given loss.
 
     Args:
-        loss: What the user gave.
-        kind: `"logits"` or `"probabilities"`. What the model returns.
-        dtype: str. The precision of the loss.
+        loss: The argument `loss` of `compile`.
+        kind: `"logits"` or `"probabilities"`. Output of the model.
+        dtype: str. Precision of the loss.
+
+    Raises:
+        ValueError: The loss expects the other kind of output.
     """
     if isinstance(loss, list | tuple) and len(loss) == 1:
         [loss] = loss
@@ -52,12 +55,16 @@ def loss_for(loss: Any, kind: str, dtype: str) -> Any:
 
 
 def metrics_for(given: Any, kind: str, dtype: str) -> Any:
-    """Replaces the names of cross-entropies and accuracies among a user's metrics.
+    """Replaces the names of cross-entropies and accuracies by textgen's metrics.
 
     Args:
-        given: As `compile` takes them: a metric, or lists and dicts of them.
-        kind: `"logits"` or `"probabilities"`. What the model returns.
-        dtype: str. The precision of the metrics.
+        given: The argument `metrics` of `compile`: a metric, or lists and dicts of
+            metrics.
+        kind: `"logits"` or `"probabilities"`. Output of the model.
+        dtype: str. Precision of the metrics.
+
+    Raises:
+        ValueError: A metric expects the other kind of output.
     """
     if isinstance(given, dict):
         return {name: metrics_for(each, kind, dtype) for name, each in given.items()}
@@ -76,11 +83,11 @@ def metrics_for(given: Any, kind: str, dtype: str) -> Any:
 
 
 def _check_kind(what: str, from_logits: bool | None, kind: str) -> None:
-    """Raises if a loss or a metric does not take what the model returns."""
+    """Raises ValueError if a loss or metric expects the other kind of output."""
     if from_logits is None or from_logits == (kind == "logits"):
         return
     expected = "logits" if from_logits else "probabilities"
     raise ValueError(
-        f"{what} expects {expected}, and the model returns {kind}. Leave it out, or "
-        f"pass from_logits={not from_logits}."
+        f"{what} expects {expected}, but the model returns {kind}: omit it, or pass "
+        f"from_logits={not from_logits}."
     )

@@ -9,7 +9,7 @@ from textgen.batches import Batches, Dataset, Feed, View
 
 
 class EpochBegin(keras.callbacks.Callback):
-    """Has the data go on where the epoch begins, and resets carried states."""
+    """Selects the batches of each epoch, and resets the carried state."""
 
     dataset: Dataset | None = None
     feed: Feed | None = None
@@ -23,10 +23,11 @@ class EpochBegin(keras.callbacks.Callback):
         initial_epoch: int,
         stateful: bool,
     ) -> "EpochBegin":
-        """Returns the callback for a dataset; its `feed` is what Keras is to read.
+        """Returns the callback for a dataset; Keras must read its `feed`.
 
         Raises:
-            ValueError: An epoch would cross the end of a pass of a stateful model.
+            ValueError: The model is stateful, and an epoch would cross the end of a
+                pass.
         """
         self = cls()
         self.dataset = dataset
@@ -34,50 +35,50 @@ class EpochBegin(keras.callbacks.Callback):
         number, part = len(dataset), len(self.feed)
         if stateful and number % part and part % number:
             raise ValueError(
-                f"steps_per_epoch={steps_per_epoch} of a dataset of {number} batches: "
-                "an epoch would cross the end of a pass, where a stateful model begins "
-                "anew. Use a divisor or a multiple."
+                f"steps_per_epoch={steps_per_epoch} must be a divisor or a multiple of "
+                f"the {number} batches of the dataset: a stateful model starts from "
+                "zero after each pass."
             )
-        # A fit from epoch 0 goes on where the dataset is; a resumed one counts from 0.
+        # A new `fit` continues at the dataset's position; a resumed one counts from 0.
         self.passes = dataset.next_epoch if initial_epoch == 0 else 0
         return self
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Called by Keras before each epoch."""
-        whole_pass = True
+        """Sets the position in the dataset; Keras calls this method."""
+        new_pass = True
         if self.dataset is not None and self.feed is not None:
             length = len(self.dataset)
             self.feed.first = self.passes * length + epoch * len(self.feed)
             self.dataset.set_epoch(self.feed.first // length)
-            whole_pass = self.feed.first % length == 0
-        if whole_pass and self.model.reset_policy == "epoch":
+            new_pass = self.feed.first % length == 0
+        if new_pass and self.model.reset_policy == "epoch":
             self.model.reset_state()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Called by Keras after each epoch."""
+        """Moves the dataset to the next pass; Keras calls this method."""
         if self.dataset is not None and self.feed is not None:
-            # A pass that was begun counts.
+            # A started pass counts as read.
             read = self.feed.first + len(self.feed)
             self.dataset.set_epoch(-(-read // len(self.dataset)))
 
 
 def fixed_order(x: Any) -> Any:
-    """A dataset in the order of its first epoch; other data as they are."""
+    """Returns a dataset in the order of its first epoch; other data unchanged."""
     return View(x, 0) if isinstance(x, Dataset) else x
 
 
 def text_order(x: Any) -> Any:
-    """A dataset in the order of its text; other data as they are."""
+    """Returns a dataset in the order of its text; other data unchanged."""
     return View(x, None) if isinstance(x, Dataset) else x
 
 
 def with_callbacks(
     given: Any, begin: EpochBegin | None, model: keras.Model, verbose: bool
 ) -> Any:
-    """Returns the callbacks of `fit`: those given, and before them our own.
+    """Returns the callbacks of `fit`: textgen's own, followed by the given ones.
 
     Args:
-        given: What the user gave to `fit`.
+        given: The argument `callbacks` of `fit`.
         begin: `EpochBegin` or `None`.
         model: The model that is trained.
         verbose: bool. Whether a progress bar is shown.
@@ -90,15 +91,16 @@ def with_callbacks(
     callbacks = keras.tree.flatten(given) if given else []
     bars = keras.callbacks.ProgbarLogger
     if verbose and not any(isinstance(each, bars) for each in callbacks):
-        # First in the list, the bar is complete before a callback prints.
+        # As the first callback, the bar is complete before another one prints.
         callbacks.insert(0, bars())
     return callbacks if begin is None else [begin, *callbacks]
 
 
 def batch_shape(x: Any, batch_size: int | None) -> tuple[int | None, int | None]:
-    """Rows and steps of the batches of an input of `fit`; `None` where not known.
+    """Returns rows and steps of the batches of an input of `fit`.
 
-    No batch is read for it, since reading one can mean to lose it.
+    An unknown value is `None`: no batch of an iterator is read, because `fit` would
+    then miss this batch.
     """
     if isinstance(x, Batches):
         return x.largest_batch, x.steps

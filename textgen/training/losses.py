@@ -1,9 +1,9 @@
-"""The cross-entropy of a language model, as a loss, and what is derived from it.
+"""The cross-entropy loss of a language model, and its helpers.
 
 Targets are ids of shape `(N,)` or `(N, T)`, or rows of shape `(N, V)` or `(N, T, V)`:
-one-hot, or distributions over the symbols as floats. Predictions are logits or
-probabilities, `(N, V)` or `(N, T, V)`. The target id -1, or a row of zeros, is left out
-everywhere.
+one-hot vectors, or distributions over the vocabulary as floats. Predictions are logits
+or probabilities, `(N, V)` or `(N, T, V)`. The target id -1, or a row of zeros, means
+"no target": loss and metrics ignore it.
 """
 
 from typing import Any
@@ -13,31 +13,31 @@ import numpy as np
 from keras import ops
 
 from textgen import keras_internals
-from textgen.text.vocabulary import NO_SYMBOL
+from textgen.text.tokenizer import NO_SYMBOL
 
 
 @keras.saving.register_keras_serializable(package="textgen")
 class CrossEntropy(keras.losses.Loss):
     """Cross-entropy in nats, for targets as ids or distributions.
 
-    What the targets are is seen from their rank. This is the loss that
-    `LanguageModel.compile` picks. Its value is the weighted mean over the targets of a
-    batch: the sum of weight times nats, divided by the sum of the weights.
+    The rank of the targets decides between ids and distributions. This is the default
+    loss of `LanguageModel.compile`. Its value is the weighted mean over the targets of
+    a batch: the sum of weight times nats, divided by the sum of the weights.
 
     Args:
-        reduction: As in `keras.losses.Loss`; `"sum"` adds up the nats of a batch.
-            Defaults to `"mean_with_sample_weight"`, the mean over all targets but those
-            left out; `"sum_over_batch_size"` means the same here.
+        reduction: As in `keras.losses.Loss`; `"sum"` adds the nats of a batch. Defaults
+            to `"mean_with_sample_weight"`, the mean over all existing targets;
+            `"sum_over_batch_size"` means the same here.
         name: str. Defaults to `"cross_entropy"`.
         dtype: Dtype of the computation, at least float32. Defaults to
             `keras.config.floatx()`.
-        from_logits: bool or `None`. Whether predictions are logits or probabilities.
-            `None` means what the model returns with which the loss is compiled, and
-            logits otherwise. Defaults to `None`.
+        from_logits: bool or `None`. Whether predictions are logits (`True`) or
+            probabilities (`False`). `None` means the output of the model that is
+            compiled with the loss, and logits outside a model. Defaults to `None`.
 
     Raises:
-        ValueError: The shape of the targets or of the weights does not fit that of the
-            predictions.
+        ValueError: The shape of the targets or of the weights does not fit the shape of
+            the predictions.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CrossEntropy(keras.losses.Loss):
         dtype: Any = None,
         from_logits: bool | None = None,
     ) -> None:
-        # The base class casts the targets too, and half precision rounds ids.
+        # The base class also casts the targets, and half precision would round ids.
         dtype = keras.backend.result_type(dtype or keras.config.floatx(), "float32")
         if reduction == "sum_over_batch_size":
             reduction = "mean_with_sample_weight"
@@ -58,8 +58,8 @@ class CrossEntropy(keras.losses.Loss):
         """Returns the loss of a batch.
 
         Args:
-            y_true: Targets, see the module.
-            y_pred: Predictions, see the module.
+            y_true: Targets; see the module docstring.
+            y_pred: Predictions; see the module docstring.
             sample_weight: `None`, or weights of examples, `(N,)` or `(N, 1)`, or of
                 targets, `(N, T)`.
         """
@@ -68,7 +68,7 @@ class CrossEntropy(keras.losses.Loss):
         return super().__call__(y_true, y_pred, sample_weight=weights)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns nats, of the shape of the ids; 0 where there is no target."""
+        """Returns the nats of each target, in the shape of the ids; 0 for no target."""
         return cross_entropies(y_true, y_pred, self.from_logits)
 
     def get_config(self) -> dict:
@@ -84,13 +84,12 @@ def cross_entropies(y_true: Any, y_pred: Any, from_logits: bool | None) -> Any:
     """Returns the nats of each target.
 
     Args:
-        y_true: What `targets_of` returned, of any dtype.
+        y_true: Result of `targets_of`, of any dtype.
         y_pred: float tensor of shape `(…, V)`.
         from_logits: bool or `None`. See `CrossEntropy`.
 
     Returns:
-        Tensor of the shape of `y_pred` without its last axis; 0 where there is no
-        target.
+        Tensor of the shape of `y_pred` without its last axis; 0 for no target.
     """
     if from_logits is False:
         y_pred = log_of(y_pred)
@@ -105,9 +104,9 @@ def cross_entropies(y_true: Any, y_pred: Any, from_logits: bool | None) -> Any:
 
 
 def log_of(probabilities: Any) -> Any:
-    """The logarithms of probabilities, in at least single precision.
+    """Returns the logarithms of probabilities, in at least float32.
 
-    A probability that was rounded to 0 stays a possible one, and its logarithm finite.
+    Probabilities that were rounded to 0 get a finite logarithm, so they stay possible.
     """
     dtype = keras.backend.result_type(probabilities.dtype, "float32")
     least = float(np.finfo(dtype).tiny)
@@ -117,22 +116,22 @@ def log_of(probabilities: Any) -> Any:
 def target_weights(
     y_true: Any, y_pred: Any, sample_weight: Any, dtype: Any, mask: Any = None
 ) -> Any:
-    """Returns the weight of each target: 0 where there is none.
+    """Returns the weight of each target; 0 for no target.
 
     Args:
-        y_true: What `targets_of` returned.
+        y_true: Result of `targets_of`.
         y_pred: Predictions, `(…, V)`.
         sample_weight: `None`, weights of examples, `(N,)` or `(N, 1)`, or of targets,
             `(N, T)`.
         dtype: Dtype of the result.
-        mask: bool tensor or `None`. The mask of the predictions, as Keras's layers
-            make it; by default the one that `y_pred` carries.
+        mask: bool tensor or `None`. Mask of the predictions, as Keras's layers create
+            it. Defaults to `None`, the mask that is attached to `y_pred`.
 
     Returns:
         Tensor of the shape of `y_pred` without its last axis.
 
     Raises:
-        ValueError: The weights are of another shape.
+        ValueError: The weights have another shape.
     """
     if len(y_true.shape) == len(y_pred.shape):
         known = ops.any(ops.cast(y_true, "bool"), axis=-1)
@@ -148,7 +147,7 @@ def target_weights(
 
 
 def weights_like(sample_weight: Any, targets: Any) -> Any:
-    """Returns weights in a shape that can be multiplied with that of the targets.
+    """Returns weights in a shape that broadcasts to the shape of the targets.
 
     Args:
         sample_weight: Tensor of weights of examples, `(N,)` or `(N, 1)`, of targets,
@@ -156,11 +155,11 @@ def weights_like(sample_weight: Any, targets: Any) -> Any:
         targets: Tensor of shape `(N,)` or `(N, T)`.
 
     Raises:
-        ValueError: The weights are of another shape.
+        ValueError: The weights have another shape.
     """
     wanted = tuple(targets.shape)
     if getattr(sample_weight.shape, "rank", 0) is None:
-        # In a graph that TensorFlow made for weights of several shapes.
+        # TensorFlow traced the graph for weights of several shapes.
         return ops.reshape(sample_weight, (ops.shape(targets)[0], -1)[: len(wanted)])
     shape = tuple(sample_weight.shape)
     if not shape:
@@ -173,25 +172,25 @@ def weights_like(sample_weight: Any, targets: Any) -> Any:
         a not in (1, b) for a, b in zip(shape, wanted, strict=True) if a and b
     ):
         raise ValueError(
-            f"Weights of shape {shape} do not fit targets of shape {wanted}: give one "
-            "for each example, (batch,), or one for each target."
+            f"Weights of shape {shape} do not fit targets of shape {wanted}: pass one "
+            "weight per example, shape (batch,), or one weight per target."
         )
     return sample_weight
 
 
 def targets_of(y_true: Any, y_pred: Any) -> Any:
-    """Returns targets in one of two forms, whatever they came as.
+    """Converts targets of any supported form to ids or distributions.
 
     Args:
         y_true: Ids, `(…)` or `(…, 1)`, or one-hot rows or distributions, `(…, V)`.
         y_pred: Predictions, `(…, V)`.
 
     Returns:
-        int32 ids of shape `(…)`, -1 for no target; or, for floats of shape `(…, V)`,
-        these.
+        int32 ids of shape `(…)`, -1 for no target. Floats of shape `(…, V)` are
+        returned unchanged.
 
     Raises:
-        ValueError: The shapes do not fit.
+        ValueError: The shapes of targets and predictions do not fit.
     """
     y_true = ops.convert_to_tensor(y_true)
     shape, wanted = tuple(y_true.shape), tuple(y_pred.shape)
@@ -199,16 +198,16 @@ def targets_of(y_true: Any, y_pred: Any) -> Any:
     if len(shape) == len(wanted) and shape[-1] == 1:
         y_true, shape = ops.squeeze(y_true, -1), shape[:-1]
     leading = shape[:-1] if rows else shape
-    # A size of None is known only when the batch is there.
+    # In a graph, a size of None is not known yet.
     if len(leading) != len(wanted) - 1 or any(
         a != b for a, b in zip(leading, wanted[:-1], strict=True) if a and b
     ):
         raise ValueError(
             f"Targets of shape {shape} do not fit logits of shape {wanted}. A "
-            "many-to-one model (return_sequences=False) wants the ids (batch,) or "
-            "one-hot (batch, vocabulary) that WindowDataset and vectorize make; a "
-            "many-to-many model (return_sequences=True) wants the ids (batch, steps) "
-            "of SequenceDataset and LineDataset."
+            "many-to-one model (return_sequences=False) needs ids (batch,) or one-hot "
+            "(batch, vocabulary), as from WindowDataset or vectorize; a many-to-many "
+            "model (return_sequences=True) needs ids (batch, steps), as from "
+            "SequenceDataset or LineDataset."
         )
     if not rows:
         return ops.cast(y_true, "int32")
@@ -218,17 +217,43 @@ def targets_of(y_true: Any, y_pred: Any) -> Any:
     return ops.where(ops.any(ops.cast(y_true, "bool"), axis=-1), ids, NO_SYMBOL)
 
 
-def class_weights(weights: Any, y_true: Any, rank: int) -> Any:
-    """Returns the weight of each target by its symbol.
+def weights_by_id(given: dict[int, float], size: int, dtype: str) -> np.ndarray:
+    """Returns the weight of each id, `(V,)`; 1 for ids without a given weight.
 
     Args:
-        weights: float tensor of shape `(V,)`.
-        y_true: Targets: ids, one-hot rows, or distributions, of which the most probable
-            symbol counts.
-        rank: int. The number of axes that targets have as ids.
+        given: dict. The argument `class_weight` of `fit`.
+        size: int. Number of tokens of the vocabulary.
+        dtype: str. Dtype of the result.
+
+    Raises:
+        ValueError: A key is not an id of the vocabulary, or a weight is out of range.
+    """
+    weights = np.ones(size, dtype)
+    for index, value in given.items():
+        if not isinstance(index, int | np.integer) or not 0 <= index < size:
+            raise ValueError(
+                f"class_weight has the key {index!r}, but its keys must be ids from 0 "
+                f"to {size - 1}: use vocabulary.ids[symbol]."
+            )
+        if not 0 <= value < float("inf"):
+            raise ValueError(
+                f"class_weight[{index}]={value} must be finite and at least 0."
+            )
+        weights[index] = value
+    return weights
+
+
+def class_weights(weights: Any, y_true: Any, rank: int) -> Any:
+    """Returns the class weight of each target.
+
+    Args:
+        weights: float tensor of shape `(V,)`. Weight of each id.
+        y_true: Targets: ids, one-hot rows, or distributions. The most probable id of a
+            distribution decides.
+        rank: int. Number of axes of targets in the form of ids.
 
     Returns:
-        Tensor of the shape of the ids; 1 where there is no target.
+        Tensor of the shape of the ids; 1 for no target.
     """
     y_true = ops.convert_to_tensor(y_true)
     if len(y_true.shape) > rank:

@@ -1,6 +1,6 @@
 """Metrics of a language model: means over all targets of all batches.
 
-Targets and predictions are those of `textgen.training.losses`.
+Shapes of targets and predictions: see `textgen.training.losses`.
 """
 
 import math
@@ -18,11 +18,11 @@ from textgen.training.losses import (
 
 
 class WeightedMean(keras.metrics.Metric):
-    """A mean of many values, as exact after a billion of them as after one.
+    """Weighted mean that stays exact over billions of values.
 
-    Each of the two sums is kept as the unrounded sum of two numbers (Knuth, "The Art of
-    Computer Programming" 2, section 4.2.2), since float32 alone has 24 bits: it can no
-    longer add 1 to 16,777,216. Nothing of it is saved with a model.
+    Each of the two sums (values and weights) is stored as the unevaluated sum of two
+    floats (Knuth, "The Art of Computer Programming" 2, section 4.2.2), because float32
+    has 24 bits and cannot add 1 to 16,777,216. A saved model does not contain the sums.
     """
 
     def __init__(self, name: str, dtype: Any = None) -> None:
@@ -37,12 +37,12 @@ class WeightedMean(keras.metrics.Metric):
                 )
 
     def update_state(self, value: Any, weight: Any) -> None:
-        """Adds a mean of a batch, and the weight that it has; both are scalars."""
+        """Adds the mean of a batch and its weight; both are scalars."""
         weight = ops.cast(weight, self.dtype)
         self.add(ops.cast(value, self.dtype) * weight, weight)
 
     def add(self, total: Any, count: Any) -> None:
-        """Adds a sum of values, and that of their weights; both are scalars."""
+        """Adds a weighted sum of values and the sum of weights; both are scalars."""
         for part, added in (("total", total), ("count", count)):
             high, low = getattr(self, f"{part}_high"), getattr(self, f"{part}_low")
             before = ops.convert_to_tensor(high)
@@ -53,7 +53,7 @@ class WeightedMean(keras.metrics.Metric):
             high.assign(after)
 
     def result(self) -> Any:
-        """Returns the mean so far; 0 without any weight."""
+        """Returns the mean so far; 0 if the sum of the weights is 0."""
         return ops.divide_no_nan(
             self.total_high + self.total_low, self.count_high + self.count_low
         )
@@ -66,7 +66,7 @@ class WeightedMean(keras.metrics.Metric):
 
 
 class _MeanOverTargets(WeightedMean):
-    """Base class: the mean of something over all targets of all batches."""
+    """Base class: mean of a value over all targets of all batches."""
 
     def __init__(
         self, name: str, dtype: Any = None, from_logits: bool | None = None
@@ -75,7 +75,7 @@ class _MeanOverTargets(WeightedMean):
         self.from_logits = from_logits
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch; weights are of targets or of examples."""
+        """Adds a batch; weights may be per target or per example."""
         mask = keras_internals.mask_of(y_pred)
         y_pred = ops.cast(y_pred, self.dtype)
         y_true = targets_of(y_true, y_pred)
@@ -84,7 +84,7 @@ class _MeanOverTargets(WeightedMean):
         self.add(ops.sum(values * weights), ops.sum(weights))
 
     def _values(self, y_true: Any, y_pred: Any) -> Any:
-        """What the mean is of, of the shape of the ids: nats here."""
+        """Returns the averaged values, in the shape of the ids: nats by default."""
         return cross_entropies(y_true, y_pred, self.from_logits)
 
     def get_config(self) -> dict:
@@ -94,7 +94,7 @@ class _MeanOverTargets(WeightedMean):
 
 @keras.saving.register_keras_serializable(package="textgen")
 class Accuracy(_MeanOverTargets):
-    """The share of targets to which the largest logit belongs.
+    """Fraction of targets whose logit is the largest.
 
     Args:
         name: str. Defaults to `"accuracy"`.
@@ -118,7 +118,7 @@ class Accuracy(_MeanOverTargets):
 
 @keras.saving.register_keras_serializable(package="textgen")
 class MeanCrossEntropy(_MeanOverTargets):
-    """Mean cross-entropy in nats a target, over all targets.
+    """Mean cross-entropy in nats per target, over all targets.
 
     Args:
         name: str. Defaults to `"cross_entropy"`.
@@ -160,9 +160,9 @@ class Perplexity(_MeanOverTargets):
 
 @keras.saving.register_keras_serializable(package="textgen")
 class BitsPerCharacter(_MeanOverTargets):
-    """Mean cross-entropy in bits a target: nats divided by ln 2.
+    """Mean cross-entropy in bits per target: nats divided by ln 2.
 
-    At word level it is bits a word.
+    For a word-level vocabulary, these are bits per word.
 
     Args:
         name: str. Defaults to `"bits_per_character"`.
@@ -179,5 +179,5 @@ class BitsPerCharacter(_MeanOverTargets):
         super().__init__(name, dtype, from_logits)
 
     def result(self) -> Any:
-        """Returns the bits a character over the batches so far."""
+        """Returns the bits per character over the batches so far."""
         return super().result() / math.log(2)

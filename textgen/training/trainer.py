@@ -1,14 +1,15 @@
-"""What `fit`, `evaluate` and `predict` add to Keras's, for every model of textgen.
+"""`compile`, `fit`, `evaluate` and `predict` of every textgen model.
 
-The order of the datasets is kept, the reported loss is the mean over all targets, and
-what cannot be done is refused before it begins.
+Differences from Keras: datasets are read in their own order, the reported loss is the
+mean over all targets, and unsuitable data raise an error before the training starts.
 
-Names of dimensions: N examples in a batch, T steps, V symbols of the vocabulary.
+Names of dimensions: N examples in a batch, T steps, V tokens of the vocabulary, H units
+of a layer.
 """
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -19,21 +20,22 @@ from textgen import backend
 from textgen.batches import Dataset
 from textgen.text.vocabulary import Vocabulary
 from textgen.training import compiling, feeding, losses
+from textgen.training.freezing import freeze, frozen
 from textgen.training.metrics import WeightedMean
 
 
 class Trainer(keras.Model):
-    """Base class of models that predict the next symbol, with the training they share.
+    """Base class of models that predict the next token: their common training.
 
     Attributes:
         vocabulary: `Vocabulary`.
         return_sequences: bool. Whether the model predicts at every step.
         stateful: bool. Whether `fit` carries a state from batch to batch.
-        start_step: bool. Whether texts begin with a start step; `fit` learns it from
+        start_step: bool. Whether texts begin with a start step; `fit` copies it from
             textgen's datasets.
-        end_token: int or `None`. The id that ends a text; `fit` learns it likewise.
-        output_kind: `"logits"` or `"probabilities"`. What the model returns.
-        reset_policy: `"epoch"` or `"never"`. When `fit` sets carried states to zero.
+        end_token: int or `None`. The id that ends a text; `fit` copies it likewise.
+        output_kind: `"logits"` or `"probabilities"`. Output of the model.
+        reset_policy: `"epoch"` or `"never"`. When `fit` sets the carried state to zero.
     """
 
     vocabulary: Vocabulary
@@ -46,13 +48,13 @@ class Trainer(keras.Model):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Keras weighs the losses of batches by their rows. This one counts targets.
+        # Keras weights the losses of batches by rows; this mean weights by targets.
         self._mean_loss = WeightedMean("mean_loss", dtype=self.variable_dtype)
         self._class_weight: np.ndarray | None = None
         self._frozen_at_compile: list[str] = []
 
     def computation(self) -> str:
-        """Says in one line on what the model computes: `CPU (2 cores), float32`."""
+        """Returns device and dtype in one line, such as `CPU (2 cores), float32`."""
         device = backend.accelerator() or f"CPU ({backend.available_cores()} cores)"
         return f"{device}, {self.dtype_policy.name}"
 
@@ -60,13 +62,13 @@ class Trainer(keras.Model):
 
     @property
     def compiled(self) -> bool:
-        """Whether the model can be trained."""
+        """Whether the model is compiled, so that it can be trained."""
         return self._compiled
 
     @compiled.setter
     def compiled(self, value: bool) -> None:
-        # Keras sets it for every file of a compiled model, even where
-        # `compile_from_config` could not compile.
+        # Keras sets it when it loads a compiled model, even if `compile_from_config`
+        # could not compile.
         self._compiled = value and getattr(self, "optimizer", None) is not None
 
     def compile(
@@ -84,29 +86,29 @@ class Trainer(keras.Model):
         """Configures the model for training; the arguments are those of Keras.
 
         Args:
-            optimizer: Name or instance; clip gradients with its arguments `clipvalue`,
-                `clipnorm` or `global_clipnorm`. An instance has a learning rate of the
-                precision of `keras.config.floatx()` when it was made. Defaults to
-                `"adam"`.
-            loss: `None` for the cross-entropy, with targets as ids or one-hot by
-                their rank. `"categorical_crossentropy"` and
-                `"sparse_categorical_crossentropy"` mean the same here. Other losses
-                get what the model returns. Defaults to `None`.
+            optimizer: Name or instance. Its arguments `clipvalue`, `clipnorm` and
+                `global_clipnorm` clip gradients. The learning rate of an instance has
+                the dtype that `keras.config.floatx()` had when it was created. Defaults
+                to `"adam"`.
+            loss: `None` for the cross-entropy; the rank of the targets decides between
+                ids and one-hot. `"categorical_crossentropy"` and
+                `"sparse_categorical_crossentropy"` mean the same here. Other losses get
+                the output of the model. Defaults to `None`.
             loss_weights: As in Keras.
-            metrics: As in Keras; `textgen.Perplexity()`, for example. The names that
-                mean cross-entropy or accuracy follow the targets as the loss does.
-            weighted_metrics: As in Keras; they count weights as the loss does.
+            metrics: As in Keras; `textgen.Perplexity()`, for example. Keras's names of
+                cross-entropy and accuracy accept the same targets as the loss.
+            weighted_metrics: As in Keras; they apply sample weights as the loss does.
             run_eagerly: As in Keras.
             steps_per_execution: As in Keras.
             jit_compile: As in Keras.
             auto_scale_loss: As in Keras.
 
         Raises:
-            ValueError: The loss or a metric expects probabilities and the model returns
-                logits, or the other way round.
+            ValueError: The loss or a metric expects probabilities but the model returns
+                logits, or the reverse.
         """
         dtype = self.variable_dtype
-        # What Keras makes without a dtype of its own is of this precision.
+        # Keras creates objects that have no dtype argument in floatx.
         with backend.floatx(dtype):
             super().compile(
                 optimizer=optimizer,
@@ -121,12 +123,12 @@ class Trainer(keras.Model):
                 jit_compile=jit_compile,
                 auto_scale_loss=auto_scale_loss,
             )
-        # Made at once, its variables are there to be loaded.
+        # The optimizer's variables must exist before a file is loaded into them.
         self.optimizer.build(self.trainable_variables)
         self._frozen_at_compile = frozen(self)
 
     def get_compile_config(self) -> dict:
-        """Returns the arguments of `compile`, and which layers were frozen then."""
+        """Returns the arguments of `compile`, and the layers that were frozen then."""
         if not self.compiled:
             return {}
         return {
@@ -135,25 +137,26 @@ class Trainer(keras.Model):
         }
 
     def compile_from_config(self, config: dict) -> None:
-        """Compiles as the saved model was.
+        """Compiles the model like the saved model.
 
-        With a loss or a metric whose code is not here, the model stays uncompiled, and
-        a warning says so.
+        If the code of the optimizer, the loss or a metric is not available, the model
+        stays uncompiled and a warning is issued.
         """
         config = dict(config)
         frozen_now, frozen_then = frozen(self), config.pop("frozen", None)
         try:
-            with backend.floatx(self.variable_dtype):  # the learning rate, for one
+            # The optimizer creates its learning rate in floatx.
+            with backend.floatx(self.variable_dtype):
                 config = keras.saving.deserialize_keras_object(config)
         except (TypeError, ValueError) as error:
             warnings.warn(
-                "The model is not compiled: its optimizer, its loss or a metric is "
-                "not Keras's or textgen's own. Compile it before training. "
+                "The model is not compiled: its optimizer, its loss or a metric is not "
+                "part of Keras or textgen. Compile it before training. "
                 f"({str(error).splitlines()[0]})",
                 stacklevel=2,
             )
             return
-        # The optimizer has states for the variables that were trained at that time.
+        # The optimizer has states for the variables that were trainable at that time.
         if frozen_then is not None:
             freeze(self, frozen_then)
         self.compile(**config)
@@ -169,7 +172,7 @@ class Trainer(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Returns the loss of a batch, and counts it by the weight of its targets."""
+        """Returns the loss of a batch, and adds it to the mean over all targets."""
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         weight: Any = ops.shape(y_pred)[0]
         if isinstance(self.loss, losses.CrossEntropy):
@@ -188,8 +191,8 @@ class Trainer(keras.Model):
         return result
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Does one step of `fit`, with the weights of classes."""
-        # With JAX, a state comes before the data.
+        """Trains on one batch, with the weights of `class_weight`."""
+        # On JAX, the first argument is the state.
         *state, data = args
         if self._class_weight is not None:
             x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -227,23 +230,27 @@ class Trainer(keras.Model):
     ) -> Any:
         """Trains the model; arguments and result are those of `keras.Model.fit`.
 
-        Unless `verbose=0`, the first line says what it computes on; see `computation`.
-        textgen's datasets shuffle by themselves; `shuffle` is for arrays. With
-        `steps_per_epoch`, an epoch of a dataset still ends where its pass ends. The
-        weights of `class_weight` are by id, for one-hot targets and for ids, in any
-        kind of data.
+        Unless `verbose=0`, the first printed line reports device and dtype; see
+        `computation`. textgen's datasets are shuffled according to their own arguments;
+        `shuffle` applies to arrays. With `steps_per_epoch`, each epoch continues the
+        pass over a textgen dataset where the previous epoch ended. The keys of
+        `class_weight` are ids; it works for one-hot targets and for ids, with any type
+        of data.
 
         Raises:
-            ValueError: The windows of a many-to-one model are not of its
-                `sequence_length`; a batch of a stateful model is larger than its
-                `batch_size`, or the batches do not continue each other; or
-                `class_weight` has an id that the vocabulary lacks.
+            ValueError: The windows have a length other than the `sequence_length` of a
+                many-to-one model; a batch is larger than the `batch_size` of a stateful
+                model; its batches do not continue each other; or `class_weight` has a
+                key that is not an id of the vocabulary.
         """
-        # Each batch is checked as it comes; this comes before a progress bar.
+        # `call` checks each batch; this check comes before the progress bar appears.
         self.check_data(x, batch_size)
         for data in (x, validation_data):
             self._check_order(data)
-        weights = self._weights_by_class(class_weight)
+        weights: np.ndarray | None = None
+        if class_weight:
+            size, dtype = len(self.vocabulary), self.variable_dtype
+            weights = losses.weights_by_id(class_weight, size, dtype)
         begin: feeding.EpochBegin | None = None
         if isinstance(x, Dataset):
             self.start_step, self.end_token = x.start_step, x.end_of_line
@@ -286,9 +293,10 @@ class Trainer(keras.Model):
     ) -> Any:
         """Returns loss and metrics; arguments and result as in `keras.Model.evaluate`.
 
-        The loss is the mean over all targets. A stateful model carries the state from
-        batch to batch here too, from zero, apart from the states of `fit`, at any batch
-        size. textgen's datasets are read in the order of their first epoch.
+        The loss is the mean over all targets. A stateful model starts from zero,
+        carries its state from batch to batch, and leaves the state of `fit` unchanged;
+        for a `LanguageModel`, any batch size is allowed. textgen's datasets are read in
+        the order of their first epoch.
 
         Raises:
             ValueError: The model is stateful, and the batches of the dataset do not
@@ -309,25 +317,61 @@ class Trainer(keras.Model):
             )
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns what the model returns for all examples; arguments as in Keras.
+        """Returns the outputs for all examples; arguments as in `keras.Model.predict`.
 
-        The examples of textgen's datasets come in the order of the text.
+        The examples of textgen's datasets are in the order of the text.
         """
         return super().predict(feeding.text_order(x), *args, **kwargs)
 
-    def reset_state(self) -> None:
-        """Sets the state that `fit` carries to zero."""
+    def carried_variables(self) -> list:
+        """Returns the variables of the state that `fit` carries from batch to batch."""
+        return []
+
+    @property
+    def carried_state(self) -> list[np.ndarray]:
+        """State that `fit` carries from batch to batch: one or two arrays per layer.
+
+        Each array has the shape `(batch_size, H)`. An LSTM layer has two: output and
+        cell state. The list is empty if the model is not stateful.
+        """
+        return [ops.convert_to_numpy(each) for each in self.carried_variables()]
+
+    def reset_state(self, states: Sequence[Any] | None = None) -> None:
+        """Sets the state that `fit` carries from batch to batch.
+
+        With `reset_policy="epoch"`, `fit` sets it to zero again at the start of each
+        epoch.
+
+        Args:
+            states: Arrays with the shapes of `carried_state`, or `None` for zero.
+                Defaults to `None`.
+
+        Raises:
+            ValueError: The arrays have other shapes.
+        """
+        variables = self.carried_variables()
+        shapes = [tuple(variable.shape) for variable in variables]
+        if states is None:
+            states = [np.zeros(shape) for shape in shapes]
+        found = [np.shape(state) for state in states]
+        if found != shapes:
+            raise ValueError(
+                f"The states have the shapes {found}, but must have the shapes "
+                f"{shapes}, like carried_state (empty if the model is not stateful)."
+            )
+        for variable, state in zip(variables, states, strict=True):
+            variable.assign(ops.cast(state, variable.dtype))
 
     @contextlib.contextmanager
     def separate_states(self, x: Any, batch_size: int | None) -> Iterator[None]:
-        """Keeps the states of `fit` apart from those of an evaluation."""
+        """Protects the state of `fit` during an evaluation."""
         yield
 
     def check_data(self, x: Any, batch_size: int | None) -> None:
-        """Raises if the data cannot fit the model."""
+        """Raises ValueError if the data do not fit the model."""
 
     def _check_order(self, x: Any) -> None:
-        """Raises if a stateful model cannot read a dataset."""
+        """Raises ValueError if a stateful model cannot read a dataset."""
         if self.stateful and isinstance(x, Dataset) and not x.carries_state:
             raise ValueError(
                 "A stateful model needs batches that continue each other: use "
@@ -337,56 +381,14 @@ class Trainer(keras.Model):
 
     @contextlib.contextmanager
     def _weighing(self, weights: np.ndarray | None) -> Iterator[None]:
-        """Has `train_step` use weights of classes, and nothing else after it."""
+        """Applies class weights in `train_step` within the context."""
         if weights is None or not self.compiled:
             yield
             return
         try:
             self._class_weight = weights
-            self.make_train_function(force=True)  # the old one has no weights
+            self.make_train_function(force=True)  # the old one ignores the weights
             yield
         finally:
             self._class_weight = None
             self.make_train_function(force=True)
-
-    def _weights_by_class(self, given: dict[int, float] | None) -> np.ndarray | None:
-        """Returns the weight of each id, `(V,)`; 1 where none is given."""
-        if not given:
-            return None
-        size = len(self.vocabulary)
-        weights = np.ones(size, self.variable_dtype)
-        for index, value in given.items():
-            if not isinstance(index, int | np.integer) or not 0 <= index < size:
-                raise ValueError(
-                    f"class_weight has the key {index!r}; its keys must be ids, from "
-                    f"0 to {size - 1} (vocabulary.ids[symbol])."
-                )
-            if not 0 <= value < float("inf"):
-                raise ValueError(
-                    f"class_weight[{index}]={value} must be at least 0 and finite."
-                )
-            weights[index] = value
-        return weights
-
-
-def frozen(model: keras.Model) -> list[str]:
-    """The paths of the layers in a model that are not trainable."""
-    return [path for path, layer in _layers(model) if not layer.trainable]
-
-
-def freeze(model: keras.Model, paths: list[str]) -> None:
-    """Makes exactly the layers of these paths not trainable."""
-    layers = dict(_layers(model))
-    for layer in layers.values():
-        layer.trainable = True
-    for path in paths:
-        if path in layers:
-            layers[path].trainable = False
-
-
-def _layers(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """All layers in a model, with their paths; outer ones come first."""
-    for layer in model.layers:
-        yield f"{path}{layer.name}", layer
-        if hasattr(layer, "layers"):
-            yield from _layers(layer, f"{path}{layer.name}/")
