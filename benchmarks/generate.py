@@ -11,10 +11,11 @@ text and a batch of 64 texts in four ways:
 - a sampling loop with PyTorch's `nn.LSTM`, which carries its state too (extra `bench`).
 
 The ways take turns and their medians are compared, because other work on the machine
-would favour one of them. Three more times are measured separately: compilation, the
-first piece of a stream, and 1,000 characters of `textgen generate` as a complete
-process, compared with a process that only imports Keras and loads the model. Writes
-benchmark-generate.json.
+would favour one of them. Four more times are measured separately: compilation; the
+first piece of a stream; 1,024 texts of one prompt of 500 symbols, in one call (which
+reads the prompt once) and in calls of 64; and 1,000 characters of `textgen generate` as
+a complete process, compared with a process that only imports Keras and loads the model.
+Writes benchmark-generate.json.
 """
 
 import importlib.util
@@ -143,6 +144,30 @@ def first_piece() -> dict:
     return result
 
 
+def shared_prompt() -> dict:
+    """Returns seconds for many texts of one long prompt, in one call and in parts."""
+    prompt = vocabulary.decode(np.random.default_rng(0).integers(0, SYMBOLS, 500))
+    parts = 16
+
+    def in_calls(calls: int) -> None:
+        for _ in range(calls):
+            by_state.generate(prompt, 20, count=ROWS * parts // calls, seed=0)
+
+    seconds: dict[int, list[float]] = {1: [], parts: []}
+    in_calls(1)  # compiles
+    in_calls(parts)
+    for _ in range(ROUNDS):
+        for calls, times in seconds.items():
+            times.append(seconds_of(in_calls, calls))
+    medians = {calls: statistics.median(times) for calls, times in seconds.items()}
+    print(
+        f"{ROWS * parts:,} texts of 20 symbols, prompt of {len(prompt)}: "
+        f"{medians[1]:.2f} s in one call, {medians[parts]:.2f} s in calls of {ROWS}, "
+        f"ratio {medians[parts] / medians[1]:.1f}"
+    )
+    return {"one call": medians[1], f"calls of {ROWS}": medians[parts]}
+
+
 def whole_process() -> dict:
     """Returns seconds of `textgen generate`, and of a process that loads the model."""
     loading = "import keras, textgen, sys; textgen.load(sys.argv[1])"
@@ -181,6 +206,7 @@ if __name__ == "__main__":
         "machine": machine,
         "milliseconds": compare(),
         "first_piece_ms": first_piece(),
+        "shared_prompt_s": shared_prompt(),
         "whole_process_s": whole_process(),
     }
     with open("benchmark-generate.json", "w") as file:

@@ -408,7 +408,7 @@ def recited(texts: list[str], seen: str, length: int) -> str:
         text[at : at + length] for text in texts for at in range(len(text) - length + 1)
     ]
     if not runs:
-        return "none so long"
+        return "too short"
     return f"{100 * sum(run in known for run in runs) / len(runs):.2f} %"
 
 

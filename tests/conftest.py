@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # What takes longest begins first, so that no process is left with it at the end.
 LONG = [
     *("names", "recipes", "writer", "lyrics", "language_model", "keras_writer"),
-    *("trainer", "main", "saving"),
+    *("trainer", "train", "saving"),
 ]
 
 

@@ -134,7 +134,7 @@ def test_texts_of_the_readme_are_those_of_their_seed():
 def test_runs_that_stand_in_a_text(benchmark):
     assert benchmark.recited(["abcxbcd", "d"], "abcd", 2) == "66.67 %"
     assert benchmark.recited(["abcd"], "abcd", 3) == "100.00 %"
-    assert benchmark.recited(["abcd"], "abcd", 5) == "none so long"
+    assert benchmark.recited(["abcd"], "abcd", 5) == "too short"
 
 
 def test_baselines_are_probabilities(benchmark):

@@ -9,190 +9,29 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from small_networks import (
+    CARRYING,
+    STEPS,
+    TEXT,
+    VOCABULARY,
+    WINDOWED,
+    V,
+    as_input,
+    bidirectional,
+    by_definition,
+    distribution,
+    flat,
+    ids_input,
+    one_hot_input,
+    stack,
+)
 
 import textgen
-from textgen import Vocabulary
 from textgen.models import keras_writer
-from textgen.models import network as networks
 from textgen.models.keras_writer import from_keras
 
-VOCABULARY = Vocabulary.from_text("abcde\n")  # the newline is id 0
-V = len(VOCABULARY)
-STEPS = 4
-TEXT = "abcadee\nbc"
+pytestmark = pytest.mark.usefixtures("seed")
 
-
-@pytest.fixture(autouse=True)
-def seed():
-    keras.utils.set_random_seed(0)
-
-
-def ids_input(steps=STEPS):
-    return keras.Input((steps,), dtype="int32")
-
-
-def one_hot_input(steps=STEPS):
-    return keras.Input((steps, V))
-
-
-def spread(activation=None):
-    """The last layer, with weights large enough for clearly different logits."""
-    return layers.Dense(
-        V, activation, kernel_initializer=keras.initializers.RandomNormal(stddev=2.0)
-    )
-
-
-def stack(*inner, start=None, activation=None):
-    start = start or [ids_input(None), layers.Embedding(V, 5)]
-    return keras.Sequential([*start, *inner, spread(activation)])
-
-
-def bidirectional(steps=STEPS, activation="softmax", **kwargs):
-    return keras.Sequential(
-        [
-            ids_input(steps),
-            layers.Embedding(V, 5, **kwargs),
-            layers.Bidirectional(layers.GRU(4)),
-            spread(activation),
-        ]
-    )
-
-
-def flat(activation="softmax"):
-    """The network that trains fastest."""
-    return keras.Sequential(
-        [ids_input(), layers.Embedding(V, 5), layers.Flatten(), spread(activation)]
-    )
-
-
-def attention():
-    tokens = ids_input()
-    x = layers.Embedding(V, 4)(tokens)
-    x = layers.Add()([x, layers.MultiHeadAttention(2, 2)(x, x)])
-    x = layers.Concatenate()([x, layers.Attention()([x, x])])
-    return keras.Model(tokens, spread()(layers.GlobalAveragePooling1D()(x)))
-
-
-def residual_sequences():
-    """A network with a prediction at each step that is not a stack."""
-    tokens = ids_input(None)
-    x = layers.Embedding(V, 4)(tokens)
-    x = layers.Add()([x, layers.GRU(4, return_sequences=True)(x)])
-    return keras.Model(tokens, spread("softmax")(x))
-
-
-WINDOWED = {
-    "bidirectional": bidirectional,
-    "masked": lambda: bidirectional(mask_zero=True),
-    "masked sequences": lambda: stack(
-        layers.LSTM(4, return_sequences=True),
-        start=[ids_input(), layers.Embedding(V, 5, mask_zero=True)],
-    ),
-    "many-to-one lstm": lambda: stack(layers.LSTM(5), start=[one_hot_input()]),
-    "convolution": lambda: keras.Sequential(
-        [
-            ids_input(),
-            layers.Embedding(V, 4),
-            layers.ZeroPadding1D(1),
-            layers.Conv1D(4, 3, activation="relu"),
-            layers.SeparableConv1D(4, 2),
-            layers.BatchNormalization(),
-            layers.MaxPooling1D(2),
-            layers.Flatten(),
-            layers.PReLU(),
-            spread(),
-        ]
-    ),
-    "one-hot, flat": lambda: keras.Sequential(
-        [one_hot_input(), layers.Flatten(), spread("softmax")]
-    ),
-    "one-hot, a step": lambda: keras.Sequential([one_hot_input(), spread()]),
-    "reversed": lambda: stack(
-        layers.LSTM(4, return_sequences=True, go_backwards=True),
-        start=[ids_input(), layers.Embedding(V, 5)],
-    ),
-    "seq2seq": lambda: keras.Sequential(
-        [
-            ids_input(),
-            layers.Embedding(V, 4),
-            layers.SimpleRNN(5, unroll=True),
-            layers.RepeatVector(2),
-            layers.GRU(4, return_sequences=True, dropout=0.3),
-            layers.TimeDistributed(spread("softmax")),
-        ]
-    ),
-    "attention": attention,
-    "residual": residual_sequences,
-    "normalised over time": lambda: stack(
-        layers.GRU(4, return_sequences=True),
-        layers.LayerNormalization(axis=[1, 2]),
-        start=[one_hot_input()],
-    ),
-    "textgen's": lambda: keras.Sequential(
-        [ids_input(), textgen.OneHot(V), textgen.LSTM(5), spread("softmax")]
-    ),
-}
-CARRYING = {
-    "lstm": lambda: stack(layers.LSTM(5, return_sequences=True)),
-    "all layers": lambda: keras.Sequential(
-        [
-            one_hot_input(None),
-            layers.Dense(4, activation=layers.LeakyReLU()),
-            layers.SpatialDropout1D(0.2),
-            layers.LSTM(5, return_sequences=True, recurrent_dropout=0.3),
-            layers.LayerNormalization(),
-            layers.Dropout(0.3),
-            layers.GRU(4, return_sequences=True, dropout=0.2, implementation=1),
-            layers.BatchNormalization(),
-            layers.GaussianNoise(0.1),
-            layers.SimpleRNN(4, return_sequences=True, unroll=False),
-            layers.Activation("tanh"),
-            layers.TimeDistributed(spread()),
-            layers.Softmax(),
-        ]
-    ),
-    "fixed steps": lambda: stack(
-        layers.GRU(4, return_sequences=True, unroll=True),
-        start=[ids_input(), layers.Embedding(V, 5)],
-        activation="softmax",
-    ),
-    "stateful": lambda: stack(
-        layers.GRU(4, return_sequences=True, stateful=True),
-        start=[
-            keras.Input(batch_shape=(2, STEPS), dtype="int32"),
-            layers.Embedding(V, 5),
-        ],
-    ),
-    "nested": lambda: stack(
-        keras.Sequential(
-            [
-                layers.LSTM(5, return_sequences=True),
-                layers.SimpleRNN(4, return_sequences=True),
-            ]
-        ),
-    ),
-    "textgen's": lambda: keras.Sequential(
-        [
-            ids_input(None),
-            textgen.OneHot(V),
-            textgen.LSTM(5, return_sequences=True),
-            textgen.GRU(5, return_sequences=True),
-            spread("log_softmax"),
-        ]
-    ),
-    "functional": lambda: keras.Model(
-        tokens := ids_input(None),
-        spread("softmax")(
-            layers.LSTM(4, return_sequences=True, return_state=True)(
-                layers.Embedding(V, 3)(tokens)
-            )[0]
-        ),
-    ),
-    "mixed precision": lambda: stack(
-        layers.LSTM(5, return_sequences=True, dtype="mixed_bfloat16"),
-        textgen.GRU(4, return_sequences=True, dtype="mixed_bfloat16"),
-    ),
-}
 NETWORKS = {
     **{f"window: {name}": make for name, make in WINDOWED.items()},
     **{f"state: {name}": make for name, make in CARRYING.items()},
@@ -207,70 +46,6 @@ def tolerance(name):
     return 0.03 if "mixed" in name else 1e-5
 
 
-def log_softmax(x):
-    x = x.astype(np.float64)
-    return x - np.log(np.sum(np.exp(x), axis=-1, keepdims=True))
-
-
-def as_input(network, rows):
-    """Converts rows of ids to the input of a network; -1 is a row of zeros."""
-    rows = np.asarray(rows, np.int32)
-    return VOCABULARY.one_hot(rows) if len(network.inputs[0].shape) == 3 else rows
-
-
-def start_of(network):
-    kinds = {type(layer) for layer in network.layers}
-    one_hot = len(network.inputs[0].shape) == 3 or textgen.OneHot in kinds
-    return -1 if one_hot else VOCABULARY.ids["\n"]
-
-
-def by_definition(network, text, carries, window=40, start_step=False):
-    """Log probabilities of the next token after the start, and after each token.
-
-    They are computed by `network.predict`, from the window or from the complete prefix.
-    Zeros follow the prefix: they would change the result of a network that looks ahead.
-    A network that carries its state reads the start step only if it was trained with
-    it, or if the text is empty.
-    """
-    ids = [start_of(network), *VOCABULARY.encode(text).tolist()]
-    if carries and not start_step and text:
-        empty = by_definition(network, "", True, start_step=True)
-        found = by_definition_of_ids(network, ids[1:], True, window)
-        return np.concatenate([empty, found])
-    return by_definition_of_ids(network, ids, carries, window)
-
-
-def by_definition_of_ids(network, ids, carries, window):
-    """Log probabilities of the next token after each id."""
-    batch, fixed = network.inputs[0].shape[:2]
-    ends = range(1, len(ids) + 1)
-    if carries:
-        length = fixed or len(ids)
-        ends = ends[:length]
-        rows = [(ids[:end] + [0] * length)[:length] for end in ends]
-    else:
-        length = fixed or window
-        rows = [([ids[0]] * length + ids[:end])[-length:] for end in ends]
-    if batch is None:
-        outputs = network.predict(as_input(network, rows), len(rows), verbose=0)
-    else:  # a stateful network with a fixed batch size
-        outputs = []
-        for row in rows:
-            network.layers[1].reset_state()
-            outputs.append(
-                network.predict(np.array([row] * batch), batch, verbose=0)[0]
-            )
-        outputs = np.array(outputs)
-    if carries:
-        outputs = np.array(
-            [output[end - 1] for end, output in zip(ends, outputs, strict=True)]
-        )
-    outputs = outputs[:, -1] if outputs.ndim == 3 else outputs
-    if np.all(outputs >= 0) and np.allclose(outputs.sum(axis=-1), 1):
-        return np.log(outputs.astype(np.float64))
-    return log_softmax(outputs)
-
-
 @functools.cache
 def known(name):
     """Returns a network, its writer and its predictions for TEXT; do not train it."""
@@ -280,15 +55,14 @@ def known(name):
     return network, writer, by_definition(network, TEXT, writer.carries_state)
 
 
-def distribution(writer, text):
-    """Log probabilities of the next token, from the loop of `generate`."""
-    found = dict(writer.next_symbols(text, V))
-    return np.log([found[symbol] for symbol in VOCABULARY.symbols])
-
-
 def test_old_name_is_an_alias_of_the_public_one():
     assert textgen.from_keras is from_keras
     assert textgen.LanguageModel.from_keras is textgen.from_keras
+
+
+def test_vocabulary_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match=r"must be a textgen\.Vocabulary"):
+        from_keras(bidirectional(), "abcde\n")
 
 
 # === Reading ===
@@ -431,73 +205,6 @@ def test_features_without_a_dense_layer_are_the_logits():
     assert writer.embed("abca") == pytest.approx(expected, abs=1e-5)
 
 
-# === What goes in and comes out ===
-
-
-@pytest.mark.parametrize("kind", ["ids", "one_hot"])
-@pytest.mark.parametrize("activation", [None, "softmax"])
-@pytest.mark.parametrize("sequences", [False, True])
-def test_input_and_output_are_detected(kind, activation, sequences):
-    start = [one_hot_input()] if kind == "one_hot" else None
-    network = stack(
-        layers.GRU(4, return_sequences=sequences), start=start, activation=activation
-    )
-    writer = from_keras(network, VOCABULARY)
-    output = "probabilities" if activation else "logits"
-    assert (writer.input_kind, writer.output_kind) == (kind, output)
-    assert writer.return_sequences == writer.carries_state == sequences
-    assert writer.sequence_length == (STEPS if kind == "one_hot" else 40)
-    named = from_keras(network, VOCABULARY, input=kind, output=output)
-    assert named.get_config().keys() == writer.get_config().keys()
-    rows = as_input(network, VOCABULARY.encode("abcdabcd").reshape(2, 4))
-    assert np.array_equal(
-        writer.predict(rows, verbose=0), network.predict(rows, verbose=0)
-    )
-    assert writer.compute_output_shape((2, *network.inputs[0].shape[1:])) == (
-        network.compute_output_shape((2, *network.inputs[0].shape[1:]))
-    )
-
-
-@pytest.mark.parametrize(
-    ("last", "output"),
-    [
-        ([layers.Softmax], "probabilities"),
-        ([lambda: layers.Activation("softmax")], "probabilities"),
-        ([lambda: layers.Dense(V, layers.Softmax())], "probabilities"),
-        ([lambda: layers.Dense(V, "softmax"), lambda: layers.Dropout(0.1)], None),
-        ([lambda: layers.TimeDistributed(layers.Dense(V, "softmax"))], None),
-        ([lambda: keras.Sequential([layers.Dense(V, "softmax")])], None),
-        ([lambda: layers.Activation("linear")], "logits"),
-        ([lambda: layers.Activation("log_softmax")], "logits"),
-        ([lambda: layers.Conv1D(V, 1)], "logits"),
-    ],
-)
-def test_last_activation_is_found(last, output):
-    network = keras.Sequential(
-        [ids_input(), layers.Embedding(V, V), *(make() for make in last)]
-    )
-    writer = from_keras(network, VOCABULARY)
-    assert writer.output_kind == (output or "probabilities")
-
-
-@pytest.mark.parametrize(
-    ("last", "what"),
-    [
-        (lambda: layers.Dense(V, "sigmoid", name="end"), "activation='sigmoid'"),
-        (lambda: layers.Dense(V, "relu", name="end"), "activation='relu'"),
-        (lambda: layers.LSTM(V, activation="softmax", name="end"), "no activation"),
-        (lambda: layers.GRU(V, activation="linear", name="end"), "no activation"),
-        (lambda: layers.ReLU(name="end"), "no activation"),
-        (lambda: layers.Softmax(axis=1, name="end"), "no activation"),
-    ],
-)
-def test_unclear_output_must_be_named(last, what):
-    network = keras.Sequential([ids_input(), layers.Embedding(V, V), last()])
-    with pytest.raises(ValueError, match=f"'end' .* {what}.*output='logits'"):
-        from_keras(network, VOCABULARY)
-    assert from_keras(network, VOCABULARY, output="logits").output_kind == "logits"
-
-
 def test_sigmoids_named_probabilities_are_compared_with_each_other():
     network = stack(layers.LSTM(4), activation="sigmoid")
     writer = from_keras(network, VOCABULARY, output="probabilities", sequence_length=3)
@@ -532,235 +239,6 @@ def test_half_precision_probabilities_become_logits_of_single_precision():
     assert writer.score(TEXT).nats == pytest.approx(
         from_keras(network, VOCABULARY).score(TEXT).nats, abs=5e-3
     )
-
-
-@pytest.mark.parametrize(
-    ("symbols", "padding", "start"),
-    [
-        ("ab\t\n ", None, "\n"),
-        ("ab! ", None, " "),
-        ("ab!", None, "!"),
-        ("ab\n", "b", "b"),
-    ],
-)
-def test_padding_of_a_network_that_takes_ids(symbols, padding, start):
-    vocabulary = Vocabulary.from_text(symbols)
-    size = len(vocabulary)
-    network = keras.Sequential(
-        [
-            ids_input(3),
-            layers.Embedding(size, 4),
-            layers.LSTM(4),
-            layers.Dense(size, kernel_initializer="orthogonal"),
-        ]
-    )
-    writer = from_keras(network, vocabulary, padding=padding)
-    window = [vocabulary.ids[start]] * 2 + [vocabulary.ids["a"]]
-    expected = log_softmax(network.predict(np.array([window]), verbose=0)[0])
-    found = dict(writer.next_symbols("a", size))
-    assert np.log([found[each] for each in vocabulary.symbols]) == pytest.approx(
-        expected, abs=1e-5
-    )
-    assert writer.padding == start
-
-
-def test_network_that_begins_with_textgens_layers_needs_no_padding():
-    make = WINDOWED["textgen's"]
-    assert from_keras(make(), VOCABULARY).padding is None
-    network = make()
-    writer = from_keras(network, VOCABULARY, padding="a")
-    expected = network.predict(np.full((1, STEPS), VOCABULARY.ids["a"]), verbose=0)[0]
-    assert distribution(writer, "") == pytest.approx(np.log(expected), abs=1e-5)
-
-
-def test_window_of_a_network_with_open_steps():
-    network = residual_sequences()
-    assert from_keras(network, VOCABULARY).sequence_length == 40
-    writer = from_keras(network, VOCABULARY, sequence_length=3)
-    expected = by_definition(network, TEXT, False, window=3)
-    assert distribution(writer, TEXT) == pytest.approx(expected[-1], abs=1e-5)
-    other = by_definition(network, TEXT, False, window=6)
-    assert distribution(writer, TEXT) != pytest.approx(other[-1], abs=1e-4)
-
-
-# === What is refused ===
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class Doubled(layers.Dense):
-    pass
-
-
-class Subclassed(keras.Model):
-    def call(self, inputs):
-        return inputs
-
-
-@keras.saving.register_keras_serializable(package="tests")
-def scaled(x):
-    return 2 * x
-
-
-def wrapped(layer):
-    return keras.Sequential(
-        [ids_input(), layers.Embedding(V, 4), layer, layers.LSTM(4), spread()]
-    )
-
-
-@pytest.mark.parametrize(
-    ("network", "said"),
-    [
-        (lambda: wrapped(layers.Lambda(lambda x: x, name="it")), r"'it' \(Lambda\)"),
-        (lambda: wrapped(Doubled(4, name="it")), r"'it' \(Doubled\)"),
-        (lambda: wrapped(layers.Rescaling(2.0, name="it")), r"'it' \(Rescaling\)"),
-        (
-            lambda: wrapped(layers.TimeDistributed(Doubled(4, name="it"))),
-            r"'it' \(Doubled\)",
-        ),
-        (
-            lambda: wrapped(
-                layers.Bidirectional(
-                    layers.GRU(4, return_sequences=True, activation=scaled, name="it")
-                )
-            ),
-            r"'forward_it' \(GRU\) has activation='scaled'",
-        ),
-        (
-            lambda: wrapped(keras.Sequential([Doubled(4, name="it")])),
-            r"'it' \(Doubled\)",
-        ),
-        (
-            lambda: wrapped(layers.Dense(4, activation=scaled, name="it")),
-            r"'it' \(Dense\) has activation='scaled'",
-        ),
-        (
-            lambda: wrapped(
-                layers.Dense(4, activation=layers.Lambda(scaled, name="it"))
-            ),
-            r"'it' \(Lambda\)",
-        ),
-        (
-            lambda: wrapped(
-                layers.LSTM(4, activation=scaled, return_sequences=True, name="it")
-            ),
-            r"'it' \(LSTM\) has activation='scaled'",
-        ),
-        (
-            lambda: keras.Model(x := one_hot_input(), spread()(x[:, -1])),
-            r"operation 'get_item.*' \(GetItem\)",
-        ),
-        (Subclassed, "class Subclassed is not supported"),
-        (lambda: textgen.LanguageModel(VOCABULARY, units=4), "class LanguageModel"),
-        (lambda: "network.keras", "class str is not supported"),
-    ],
-)
-def test_network_of_other_code_is_refused_by_name(network, said):
-    with pytest.raises(ValueError, match=said):
-        from_keras(network(), VOCABULARY)
-
-
-def test_custom_class_named_like_one_of_keras_is_refused():
-    class LSTM(layers.LSTM):
-        pass
-
-    with pytest.raises(ValueError, match=r"\(LSTM\) is not supported"):
-        from_keras(stack(LSTM(4)), VOCABULARY)
-
-
-def two_inputs():
-    one, other = one_hot_input(), one_hot_input()
-    return keras.Model([one, other], spread()(layers.Add()([one, other])))
-
-
-def two_outputs():
-    x = one_hot_input()
-    return keras.Model(x, [spread()(x), spread()(x)])
-
-
-@pytest.mark.parametrize(
-    ("network", "arguments", "said"),
-    [
-        (
-            lambda: keras.Sequential([layers.Embedding(V, 4), spread()]),
-            {},
-            "not built.*keras.Input",
-        ),
-        (two_inputs, {}, "has 2 inputs"),
-        (two_outputs, {}, "has 2 outputs"),
-        (bidirectional, {"input": "onehot"}, "input='onehot' must be"),
-        (bidirectional, {"output": "logit"}, "output='logit' must be"),
-        (bidirectional, {"input": "one_hot"}, r"\(None, 4\), .*does not fit one_hot"),
-        (
-            WINDOWED["one-hot, flat"],
-            {"input": "ids"},
-            r"\(None, 4, 6\), .*does not fit ids",
-        ),
-        (
-            lambda: keras.Sequential([keras.Input((4, V + 1)), spread()]),
-            {},
-            r"\(None, 4, 7\).*\(batch, steps, 6\)",
-        ),
-        (
-            lambda: keras.Sequential([keras.Input((V,)), spread()]),
-            {},
-            r"\(None, 6\) and dtype float32.*no Embedding",
-        ),
-        (
-            lambda: keras.Sequential([ids_input(), layers.Embedding(V, 4)]),
-            {},
-            r"shape \(None, 4, 4\).*\(batch, 6\) or \(batch, steps, 6\)",
-        ),
-        (
-            lambda: keras.Sequential(
-                [ids_input(), layers.Embedding(V - 1, V, name="low"), spread()]
-            ),
-            {},
-            "'low' .* has 5 ids.*has 6 symbols",
-        ),
-        (
-            lambda: keras.Sequential(
-                [ids_input(), textgen.OneHot(V - 1, name="low"), spread()]
-            ),
-            {},
-            "'low' .* has 5 ids",
-        ),
-        (bidirectional, {"output": "logits"}, "'logits' contradicts .*'softmax'"),
-        (
-            lambda: bidirectional(activation=None),
-            {"output": "probabilities"},
-            "'probabilities' contradicts .*'linear'",
-        ),
-        (bidirectional, {"sequence_length": 5}, "=5 contradicts .*4 steps"),
-        (residual_sequences, {"sequence_length": 0}, "=0 must be at least 1"),
-        (bidirectional, {"padding": "x"}, "padding='x' must be one of the 6"),
-        (WINDOWED["one-hot, flat"], {"padding": "a"}, "padding='a' is for networks"),
-        (
-            lambda: keras.Sequential(
-                [
-                    keras.Input(batch_shape=(1, 4), dtype="int32"),
-                    layers.Embedding(V, 4),
-                    layers.LSTM(4, stateful=True, name="it"),
-                    spread(),
-                ]
-            ),
-            {},
-            r"'it' \(LSTM\) is stateful",
-        ),
-    ],
-)
-def test_what_does_not_fit_is_refused(network, arguments, said):
-    with pytest.raises(ValueError, match=said):
-        from_keras(network(), VOCABULARY, **arguments)
-
-
-def test_vocabulary_of_another_kind_is_refused():
-    with pytest.raises(ValueError, match=r"must be a textgen\.Vocabulary"):
-        from_keras(bidirectional(), "abcde\n")
-
-
-def test_every_accepted_layer_is_one_of_keras():
-    for name in networks.LAYERS:
-        assert name == "Functional" or hasattr(layers, name) or hasattr(keras, name)
 
 
 # === Training ===

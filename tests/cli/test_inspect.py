@@ -1,0 +1,176 @@
+"""`textgen evaluate`, `textgen info` and `textgen list`."""
+
+import csv
+import io
+import math
+import pathlib
+
+import pytest
+from command_line import TEXT, TRAIN, run
+
+import textgen
+from textgen.cli import train
+from textgen.decoding.scoring import Score
+
+pytestmark = pytest.mark.usefixtures("text_file")
+
+
+def info(path, capsys):
+    """Returns the lines of `textgen info`, by name."""
+    capsys.readouterr()
+    assert run("info", path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line[15] == " " for line in lines)
+    return {line[:15].rstrip(" :"): line[16:] for line in lines}
+
+
+def test_info(model_file, capsys):
+    lines = info(model_file, capsys)
+    assert lines["network"] == "gru, units 8, many-to-many"
+    assert lines["computation"].endswith("float32, gru time-batched (on a CPU)")
+    shown = repr("\n " + "abcdefghijklmnopqrstuvwxyz")
+    assert lines["vocabulary"] == f"28 characters: {shown}"
+    assert not {"corpus", "held-out loss"} & set(lines)
+
+
+def test_info_of_a_trained_model(capsys):
+    pathlib.Path("texts").mkdir()
+    pathlib.Path("texts/old.txt").write_bytes((TEXT + "É\n" * 50).encode("latin-1"))
+    options = ["--encoding", "latin-1", "--lowercase", "--validation", 0.25]
+    options += ["--log", "a.csv", *TRAIN, "--epochs", 2]
+    assert run("train", "texts/old.txt", "-o", "a.keras", *options) == 0
+    with open("a.csv", newline="") as file:
+        loss = float([*csv.DictReader(file)][-1]["val_loss"])
+    notes = textgen.load("a.keras").notes
+    assert notes.pop("held_out_nats") == pytest.approx(loss, rel=1e-6)
+    assert notes == {
+        "corpus": "old.txt",
+        "encoding": "latin-1",
+        "lowercase": True,
+        "level": "character",
+        "lines": False,
+        "held_out": 0.25,
+        "epochs": 2,
+    }
+    lines = info("a.keras", capsys)
+    assert (lines["corpus"], lines["encoding"]) == ("old.txt", "latin-1")
+    assert (lines["lower-cased"], lines["single lines"]) == ("yes", "no")
+    assert (lines["epochs"], lines["training steps"]) == ("2", "4")
+    assert lines["held-out loss"] == (
+        f"{loss:.4f} nats ({loss / math.log(2):.4f} bits) per character, on the last "
+        "25 % of the text"
+    )
+
+
+def test_notes_of_a_resumed_training(capsys, monkeypatch):
+    command = ["-o", "a.keras", "--lines", "--batch-size", 8, *TRAIN]
+    assert run("train", "text.txt", *command) == 0
+    assert info("a.keras", capsys)["held-out loss"].endswith("on 10 % of the lines")
+    assert "held_out_nats" in textgen.load("a.checkpoints/best.keras").notes
+    # The notes of the new run replace all old ones.
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    options = ["--resume", "--epochs", 3, "--validation", 0]
+    assert run("train", "-", *command, *options) == 0
+    assert textgen.load("a.keras").notes == {
+        "corpus": "standard input",
+        "encoding": "utf-8",
+        "lowercase": False,
+        "level": "character",
+        "lines": True,
+        "held_out": 0.0,
+        "epochs": 3,
+    }
+    assert info("a.keras", capsys)["held-out loss"].startswith("not measured")
+
+
+def test_info_shows_all_notes_and_cuts_nothing_silently(capsys):
+    words = "".join(f"{chr(97 + n % 26)}{n} " for n in range(2000)) + "a " * 5
+    model = textgen.LanguageModel(textgen.Vocabulary.from_text(words, "word"), units=4)
+    model.notes = {"author": "x " * 200 + "end", "tags": ["ä", 1], "held_out": "?"}
+    model.save("words.keras")
+    lines = info("words.keras", capsys)
+    assert lines["author"] == model.notes["author"]
+    assert (lines["tags"], lines["held_out"]) == ('["ä", 1]', "?")
+    shown = "'a', 'a0', 'a1014', 'a104', 'a1040', 'a1066', 'a1092', 'a1118'"
+    start = "2,002 tokens (words and single characters): "
+    assert lines["vocabulary"] == f"{start}{shown} and 1,994 more"
+
+    symbols = [chr(0x4E00 + index) for index in range(5387)]
+    textgen.LanguageModel(textgen.Vocabulary(symbols), units=4).save("han.keras")
+    line = info("han.keras", capsys)["vocabulary"]
+    assert line == f"5,387 characters: {''.join(symbols[:60])!r} and 5,327 more"
+
+
+def test_info_of_a_pretrained_model(capsys):
+    lines, entry = info("dinosaurs", capsys), textgen.PRETRAINED["dinosaurs"]
+    assert lines["corpus"] == entry.corpus
+    assert lines["held-out loss"] == f"{entry.nats:.4f} nats per character"
+
+
+def test_evaluate(model_file, capsys):
+    model = textgen.load(model_file)
+    for options, text in [
+        ([], TEXT),
+        (["--last", 0.25], TEXT[len(TEXT) * 3 // 4 :]),
+        (["--lines"], [line + "\n" for line in TEXT.splitlines()]),
+    ]:
+        assert run("evaluate", model_file, "text.txt", *options) == 0
+        printed = capsys.readouterr().out
+        score = model.score(text)
+        assert f"tokens:     {score.count:,}\n" in printed
+        assert f"nats:       {score.nats:.4f} per token" in printed
+        assert f"bits:       {score.bits:.4f} per token" in printed
+        assert f"perplexity: {score.perplexity:.4g}\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("".join(f"{letter}{letter}\n" for letter in "abcdefghij" * 9), ["--lines"]),
+        ("x" * 899 + "y" * 101, []),
+        ("one two " * 90 + "four " * 20, ["--level", "word"]),
+    ],
+)
+def test_evaluate_scores_what_train_held_out(text, options, capsys, monkeypatch):
+    """`evaluate --last SHARE` and `train --validation SHARE` cut alike."""
+    pathlib.Path("text.txt").write_text(text)
+    held_out = []
+
+    def record(ids, *arguments):
+        held_out.append(ids)
+        return make(ids, *arguments)
+
+    make = train._dataset
+    monkeypatch.setattr(train, "_dataset", record)
+    share = ["--seed", 3, "--validation", 0.2, "--sequence-length", 4]
+    assert run("train", "text.txt", "-o", "a.keras", *share, *options, *TRAIN) == 0
+    model = textgen.load("a.keras")
+    expected = model.vocabulary.decode(held_out[1])
+
+    scored = []
+    monkeypatch.setattr(
+        textgen.LanguageModel,
+        "score",
+        lambda self, text, **_: scored.append(text) or Score(*[0.0] * 6),
+    )
+    options = ["--seed", 3, *options] if "--lines" in options else []
+    assert run("evaluate", "a.keras", "text.txt", "--last", 0.2, *options) == 0
+    [found] = scored
+    if "--lines" in options:
+        assert found == [line + "\n" for line in expected.split("\n")]
+        assert len(found) == 18
+    else:
+        assert found == expected
+        assert text.endswith(found)
+
+
+def test_list_names_models_and_corpora(capsys):
+    assert run("list") == 0
+    printed = capsys.readouterr().out
+    for name, model in textgen.PRETRAINED.items():
+        assert f"  {name}: {model.description}\n" in printed
+        assert f"{model.nats:.3f} nats, {model.nats / math.log(2):.3f} bits" in printed
+        assert f"textgen generate {name} " in printed
+    for name, corpus in textgen.CORPORA.items():
+        assert f"  {name}: {corpus.description}\n" in printed
+        assert f"{corpus.characters:,} characters" in printed
