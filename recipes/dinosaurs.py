@@ -14,9 +14,9 @@ dinosaurs.checkpoints (the state from which --resume continues).
 import argparse
 import sys
 
-import keras
-
 import textgen
+
+keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--epochs", type=int, default=20, help="epochs in total")

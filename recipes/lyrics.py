@@ -21,9 +21,9 @@ and lyrics-consecutive.csv, and lyrics.checkpoints, from which --resume continue
 import argparse
 from pathlib import Path
 
-import keras
-
 import textgen
+
+keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("path", help="text file, zip file of one, or name of a corpus")

@@ -20,9 +20,9 @@ which --resume continues).
 import argparse
 import sys
 
-import keras
-
 import textgen
+
+keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 PROMPT = "Forsooth this maketh no sense "
 

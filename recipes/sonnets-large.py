@@ -15,9 +15,9 @@ curve) and sonnets-large.checkpoints (the state from which --resume continues).
 import argparse
 import sys
 
-import keras
-
 import textgen
+
+keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 PROMPT = "Shall I compare thee "
 

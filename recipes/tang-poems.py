@@ -13,9 +13,9 @@ curve tang-poems.csv, and tang-poems.checkpoints, from which --resume continues.
 import argparse
 import sys
 
-import keras
-
 import textgen
+
+keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--epochs", type=int, default=12, help="epochs in total")

@@ -21,9 +21,9 @@ curve) and tinyshakespeare.checkpoints (the state from which --resume continues)
 import argparse
 import sys
 
-import keras
-
 import textgen
+
+keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--epochs", type=int, default=27, help="epochs in total")

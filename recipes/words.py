@@ -14,9 +14,9 @@ words.csv, and words.checkpoints, from which --resume continues.
 import argparse
 import sys
 
-import keras
-
 import textgen
+
+keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 UNKNOWN = "\ufffd"
 

@@ -20,6 +20,7 @@ ANYTHING = None
 # Room -> the rooms that it knows, other packages, and packages inside functions only.
 # A room is a module or a package of textgen; it also knows itself.
 ROOMS = {
+    "quiet": (set(), set(), {"keras"}),
     "keras_internals": (set(), {"keras"}, set()),
     "backend": (set(), {"keras"}, {"jax", "tensorflow", "torch"}),
     "text": (set(), {"numpy"}, set()),

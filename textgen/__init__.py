@@ -1,4 +1,4 @@
-"""textgen: recurrent language models with Keras that write on your own corpus.
+"""textgen: recurrent language models with Keras, trained on your own text.
 
 `import textgen` loads neither Keras nor TensorFlow: every public name below is
 imported from its module the first time it is used.
@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 # Public name -> module. A name is added here and in the block below.
 _MODULES = {
+    "import_keras": "quiet",
     "CORPORA": "text.corpora",
     "load_corpus": "text.corpora",
     "split": "text.splits",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from textgen.models.keras_writer import from_keras as from_keras
     from textgen.models.language_model import LanguageModel as LanguageModel
     from textgen.models.loading import load as load
+    from textgen.quiet import import_keras as import_keras
     from textgen.text.corpora import CORPORA as CORPORA
     from textgen.text.corpora import load_corpus as load_corpus
     from textgen.text.splits import split as split
@@ -68,9 +70,15 @@ if TYPE_CHECKING:
 __all__ = [*_MODULES, "__version__"]
 
 
+# The modules above that import no Keras.
+_WITHOUT_KERAS = ("text.", "models.catalogue", "quiet")
+
+
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'textgen' has no attribute {name!r}")
+    if not _MODULES[name].startswith(_WITHOUT_KERAS):
+        importlib.import_module("textgen.quiet").import_keras()
     value = getattr(importlib.import_module(f"textgen.{_MODULES[name]}"), name)
     globals()[name] = value  # the next access is an ordinary one
     return value

@@ -1,9 +1,7 @@
 """Functions that several commands use: load models, split texts, check files."""
 
 import argparse
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 
 import textgen
 from textgen.models import catalogue
+from textgen.quiet import import_keras
 from textgen.text import splits
 
 
@@ -38,30 +37,6 @@ def load(arguments: argparse.Namespace) -> Any:
             f"--unknown {unknown} must be error, skip, or a symbol of the vocabulary."
         )
     return model
-
-
-def import_keras() -> Any:
-    """Imports Keras without the lines that TensorFlow prints when it starts."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _silent_descriptor(2):
-        import keras
-
-        # The first operation searches for a GPU, and prints a message without one.
-        keras.ops.zeros(())
-    return keras
-
-
-@contextlib.contextmanager
-def _silent_descriptor(descriptor: int) -> Iterator[None]:
-    """Discards the output of a file descriptor: native code bypasses `sys.stderr`."""
-    saved, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, descriptor)
-        yield
-    finally:
-        os.dup2(saved, descriptor)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def corpus_notes(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import textgen
 from textgen.cli import common, options
+from textgen.quiet import import_keras
 from textgen.text import corpora
 
 
@@ -43,7 +44,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     text = corpora.load_corpus(
         arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
     )
-    common.import_keras()
+    import_keras()
     from textgen.models import legacy
 
     with warnings.catch_warnings(record=True) as caught:

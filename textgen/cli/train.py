@@ -14,6 +14,7 @@ import numpy as np
 import textgen
 from textgen.cli import common, completion, train_options
 from textgen.cli.streams import lasting_output
+from textgen.quiet import import_keras
 from textgen.text import corpora
 
 WINDOW = 40  # default of --sequence-length, in tokens
@@ -35,7 +36,7 @@ def _train(arguments: argparse.Namespace) -> None:
     text = corpora.load_corpus(
         arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
     )
-    keras = common.import_keras()
+    keras = import_keras()
     keras.utils.set_random_seed(arguments.seed)
     checkpoints = _checkpoints(output, arguments)
 
