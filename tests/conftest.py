@@ -1,4 +1,4 @@
-"""What the tests share: a quiet TensorFlow, corpora that may be missing, recipes."""
+"""Fixtures of all tests: quiet TensorFlow, corpora that may be missing, recipes."""
 
 import os
 import runpy
@@ -12,15 +12,17 @@ import textgen
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-# What takes longest begins first, so that no process is left with it at the end.
+# The files of half a minute and more, the longest first: a process that starts one of
+# them last would keep the others waiting.
 LONG = [
-    *("names", "recipes", "writer", "lyrics", "language_model", "keras_writer"),
-    *("trainer", "train", "saving"),
+    *("recipes", "lyrics", "language_model", "trainer", "train", "keras_writer"),
+    *("saving", "writer", "recurrent", "names", "sonnets", "readme", "scoring"),
+    *("checkpoints", "blend"),
 ]
 
 
 def pytest_collection_modifyitems(items):
-    """Sorts the files of tests; `sort` leaves the order within a file as it was."""
+    """Sorts the test files; the order within a file does not change."""
     ranks = {f"test_{name}": rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(LONG)))
 

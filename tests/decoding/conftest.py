@@ -1,7 +1,9 @@
-"""Models that the tests of this folder share."""
+"""Fixtures that the tests of this folder share."""
 
 import pytest
 from small_models import KINDS, shared
+
+from textgen import backend
 
 
 @pytest.fixture(params=["window", "state"])
@@ -13,3 +15,9 @@ def model(request):
 def any_model(request):
     """Models for tests that depend on how a text begins."""
     return shared(request.param)
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Functions of tiny networks take longer to compile than to run."""
+    monkeypatch.setattr(backend, "compiled", lambda function, variables: function)

@@ -1,95 +1,26 @@
-"""Readers of networks of a few lines, whose states and logits are exact integers."""
+"""Every reader reads the same at once, step by step and as the head of a prompt."""
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
+from small_readers import (
+    LENGTH,
+    READERS,
+    SIZE,
+    equal,
+    state_reader,
+    window_reader,
+)
 
-from textgen import backend
-from textgen.decoding.blend_reader import BlendReader
-from textgen.decoding.readers import StateReader, WindowReader
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
-SIZE = 7
-LENGTH = 4  # of a window
 TEXT = np.random.default_rng(0).integers(0, SIZE, 23).astype(np.int32)
-
-
-@pytest.fixture(autouse=True)
-def _uncompiled(monkeypatch):
-    """Compiling takes longer than everything else here."""
-    monkeypatch.setattr(backend, "compiled", lambda function, variables: function)
-
-
-def logits_of(state):
-    return ops.cast(
-        (ops.expand_dims(state, -1) + 1) * np.arange(1, SIZE + 1) % 5, "float32"
-    )
-
-
-def state_reader(**kwargs):
-    """A network whose state depends on all ids so far and on their order."""
-
-    def step(ids, carry):
-        state = (3 * carry[0] + ids + 2) % 97
-        return logits_of(state), [state]
-
-    def read(ids, carry):
-        reader.lengths.append(ids.shape[1])
-        states = []
-        for index in range(ids.shape[1]):
-            _, carry = step(ids[:, index], carry)
-            states.append(carry[0])
-        states = ops.stack(states, axis=1)
-        features = ops.expand_dims(ops.cast(states, "float32"), -1)
-        return features, logits_of(states), carry
-
-    def states(rows):
-        return [np.zeros(rows, np.int32)]
-
-    reader = StateReader(states, step, read, list, **kwargs)
-    reader.lengths = []  # T of each call of `read`
-    reader.max_read_steps = 5
-    return reader
-
-
-def window_reader(**kwargs):
-    """A network that predicts from every id of the window and from its place."""
-
-    def predict(windows):
-        state = ops.sum((windows + 2) * 3 ** np.arange(LENGTH), axis=1)
-        return ops.expand_dims(ops.cast(state, "float32"), -1), logits_of(state)
-
-    return WindowReader(predict, list, LENGTH, **kwargs)
-
-
-def blend_reader(**kwargs):
-    same = np.arange(SIZE)
-    readers = [state_reader(**kwargs), window_reader()]
-    return BlendReader(readers, [same, (same + 3) % SIZE], [0.25, 0.75])
-
-
-READERS = {
-    "state": state_reader,
-    "start step": lambda: state_reader(start_step=True),
-    "window": window_reader,
-    "blend": blend_reader,
-    "blend with start step": lambda: blend_reader(start_step=True),
-    "blend with one start step": lambda: BlendReader(
-        [state_reader(start_step=True), state_reader()],
-        [np.arange(SIZE)] * 2,
-        [0.5, 0.5],
-    ),
-}
 
 
 @pytest.fixture(params=READERS)
 def reader(request):
     return READERS[request.param]()
-
-
-def equal(one, other):
-    keras.tree.map_structure(np.testing.assert_array_equal, one, other)
-    return True
 
 
 def stepped(reader, ids, carry):
@@ -225,46 +156,3 @@ def test_window_is_padded_on_the_left_and_slides():
     windows = [[9, 9, 9, 9], [9, 9, 0, 1], [0, 1, 2, 3], [2, 3, 4, 5]]
     assert equal(reader.prime(heads, [True, *[False] * 3]), [np.array(windows)])
     assert reader.num_stepwise(99) == 1
-
-
-# === Blend ===
-
-
-def test_blend_averages_probabilities_and_joins_features():
-    first, second = state_reader(), window_reader(start_id=6)
-    # The common tokens 0 to 3: the first reader has no token 2, the other no token 0.
-    names = [np.array([4, 5, -1, 0]), np.array([-1, 0, 1, 2])]
-    blend = BlendReader([first, second], names, [0.25, 0.75])
-    common = np.array([[3, 2, 1, 0, -1]])
-    features, logits, _ = blend.read(common, blend.initial(1))
-    # A token that a reader does not have is its start step.
-    own = [np.array([[0, -1, 5, 4, -1]]), np.array([[2, 1, 0, 6, 6]])]
-    expected, each = np.zeros((1, 5, 4)), []
-    for reader, ids, name, weight in zip(
-        (first, second), own, names, (0.25, 0.75), strict=True
-    ):
-        feature, found, _ = reader.read(ids, reader.initial(1))
-        probabilities = np.asarray(ops.softmax(found))[..., np.maximum(name, 0)]
-        expected += weight * probabilities * (name >= 0)
-        each.append(feature)
-    np.testing.assert_allclose(np.exp(logits), expected, rtol=1e-6)
-    assert equal(features, np.concatenate(each, axis=-1))
-
-
-@pytest.mark.parametrize("both", [False, True])
-def test_blend_has_a_start_step_if_all_states_have(both):
-    readers = [state_reader(start_step=True), state_reader(start_step=both)]
-    readers.append(window_reader())
-    blend = BlendReader(readers, [np.arange(SIZE)] * 3, [0.5, 0.25, 0.25])
-    assert blend.start_step is blend.begins_with_start is both
-    # If not, the ids have no start step, and the reader that learned one adds it.
-    start = readers[0].initial(1, started=not both)
-    assert equal(blend.initial(1)[:2], [start, readers[1].initial(1)])
-    assert equal(blend.initial(1, empty=True), [r.initial(1) for r in readers])
-
-
-def test_blend_takes_the_limits_of_its_readers():
-    blend = blend_reader()
-    assert blend.max_read_steps == WindowReader.max_read_steps
-    assert blend.max_read_size == WindowReader.max_read_size
-    assert blend.num_stepwise(13) == blend.readers[0].num_stepwise(13) == 3
