@@ -198,6 +198,7 @@ def test_policy_that_is_none(policy):
         ("word", "The THE lark", "the", "THE"),
         ("word", "strasse", "Straße", "strasse"),
         ("character", "it's \"-", "it’s “—", "it's \"-"),
+        ("character", "it's", '“it”"', "'it''"),
         ("character", "it’s", "it’s", "it’s"),
         ("character", "a b", "a\tb\u00a0a", "a b a"),
         ("character", "cafe", "café", "cafe"),

@@ -153,7 +153,8 @@ class Vocabulary(Tokenizer):
                 first replaced by another form of it that is: lower or upper case, the
                 composed form (NFC), the compatibility form (NFKC, such as an ordinary
                 letter for a full-width one), a plain quote, dash or space for a
-                typographic one, or the letter without its accent. CRLF is a newline.
+                typographic one, the letter without its accent, or a single quote for a
+                double one. CRLF is a newline.
                 Defaults to `True`.
 
         Returns:
@@ -272,7 +273,9 @@ class Vocabulary(Tokenizer):
             for each in unicodedata.normalize("NFKD", plain)
             if not unicodedata.combining(each)
         )
-        for form in (symbol, unicodedata.normalize("NFKC", symbol), plain, bare):
+        single = plain.replace('"', "'")  # some texts have single quotes only
+        compatible = unicodedata.normalize("NFKC", symbol)
+        for form in (symbol, compatible, plain, bare, single):
             for other in (form, form.lower(), form.casefold(), form.upper()):
                 if other in self.ids:
                     return self.ids[other]
