@@ -9,7 +9,6 @@ import numpy as np
 
 import textgen
 from textgen.models import catalogue
-from textgen.quiet import import_keras
 from textgen.text import splits
 
 
@@ -28,7 +27,6 @@ def load(arguments: argparse.Namespace) -> Any:
             f"--weights needs one number per model: there are {len(weights)} numbers "
             f"for {len(paths)} models."
         )
-    import_keras()
     models = [textgen.load(path) for path in paths]
     model = models[0] if len(models) == 1 else textgen.Blend(models, weights)
     unknown = getattr(arguments, "unknown", None)

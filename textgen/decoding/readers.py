@@ -224,9 +224,9 @@ class StateReader(Reader):
         """Reads the head of one text."""
         size = self.max_read_steps
         # Two shapes to compile for: full chunks, and single steps for the rest.
-        cuts = [*range(0, len(head) - size + 1, size)]
-        cuts += range(len(head) // size * size, len(head) + 1)
-        for start, end in itertools.pairwise(dict.fromkeys(cuts)):
+        rest = len(head) // size * size
+        cuts = [*range(0, rest, size), *range(rest, len(head) + 1)]
+        for start, end in itertools.pairwise(cuts):
             carry = self.compiled_read("state")(head[np.newaxis, start:end], carry)
         return carry
 

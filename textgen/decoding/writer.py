@@ -6,9 +6,8 @@ Names of dimensions: N texts, V tokens of the vocabulary.
 """
 
 import collections
-import functools
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -234,8 +233,7 @@ class Writer(Scorer):
             typical_p=typical_p,
         )
         row = Row(prompt, request)
-        begin = functools.partial(self._begin, request=request, shared=(), known={})
-        chunks = self._decode([prompt], [0], request, sampler, begin)
+        chunks = self._decode([prompt], [0], request, sampler)
 
         def pieces() -> Iterator[str]:
             if prompt and echo:
@@ -312,10 +310,12 @@ class Writer(Scorer):
         rows = [Row(text, request) for text in texts]
         numbers = collections.Counter(texts)
         shared = {text for text in numbers if numbers[text] > BATCH_SIZES[-1]}
-        begin = functools.partial(self._begin, request=request, shared=shared, known={})
+        known: dict = {}
         for at in range(0, len(rows), BATCH_SIZES[-1]):
             part = slice(at, at + BATCH_SIZES[-1])
-            chunks = self._decode(texts[part], streams[part], request, sampler, begin)
+            chunks = self._decode(
+                texts[part], streams[part], request, sampler, shared, known
+            )
             for ids, log_probs in chunks:
                 for row, each, scores in zip(rows[part], ids, log_probs, strict=True):
                     row.feed(each, scores)
@@ -368,7 +368,7 @@ class Writer(Scorer):
         count: int,
     ) -> list[Row]:
         """Returns the best texts of a beam search."""
-        [prompt], carry, seen = self._begin([text], request, shared=(), known={})
+        [prompt], carry, seen = self._begin([text], request)
 
         def ended(ids: list[int]) -> bool:
             row = Row(text, request)
@@ -398,14 +398,15 @@ class Writer(Scorer):
         streams: list[int],
         request: Request,
         sampler: loop.Sampler | None,
-        begin: Callable[[list[str]], tuple],
+        shared: Container[str] = (),
+        known: dict | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Checks the prompts now; returns an iterator over the new ids."""
         count = len(texts)
         # Padding rows limit the number of shapes; a custom sampler must not see them.
         more = 0 if sampler is not None else padded_rows(count) - count
         texts, streams = texts + texts[:1] * more, streams + streams[:1] * more
-        prompts, carry, seen = begin(texts)
+        prompts, carry, seen = self._begin(texts, request, shared, known)
         chunks = self._decoder().stream(
             prompts,
             carry,
@@ -419,7 +420,11 @@ class Writer(Scorer):
         return ((ids[:count], log_probs[:count]) for ids, log_probs in chunks)
 
     def _begin(
-        self, texts: list[str], request: Request, shared: Container[str], known: dict
+        self,
+        texts: list[str],
+        request: Request,
+        shared: Container[str] = (),
+        known: dict | None = None,
     ) -> tuple[list[np.ndarray], Any, np.ndarray | None]:
         """Reads the prompts of a batch, as far as they are not read in the loop.
 
@@ -427,8 +432,8 @@ class Writer(Scorer):
             texts: list of str. The prompts.
             request: `Request`.
             shared: Container of str. Prompts that several batches need: they are read
-                once, up to their last token.
-            known: dict. What was read for earlier batches; it is extended.
+                once, up to their last token. Defaults to none.
+            known: dict or `None`. What was read for earlier batches; it is extended.
 
         Returns:
             The ids of each prompt that the loop must read, the carry before them, and
