@@ -20,21 +20,32 @@ ANYTHING = None
 # Room -> the rooms that it knows, other packages, and packages inside functions only.
 # A room is a module or a package of textgen; it also knows itself.
 ROOMS = {
+    "files": (set(), set(), set()),
+    "messages": (set(), set(), set()),
     "quiet": (set(), set(), {"keras"}),
     "keras_internals": (set(), {"keras"}, set()),
     "backend": (set(), {"keras"}, {"jax", "tensorflow", "torch"}),
-    "text": (set(), {"numpy"}, set()),
+    "text": ({"files", "messages"}, {"numpy"}, set()),
     "batches": ({"keras_internals"}, {"keras", "numpy"}, {"tensorflow"}),
     "datasets": ({"batches", "text"}, {"numpy"}, set()),
     "layers": ({"backend", "keras_internals"}, {"keras", "numpy"}, set()),
     "decoding": ({"backend", "text"}, {"keras", "numpy"}, set()),
     "training": (
-        {"backend", "batches", "keras_internals", "text"},
+        {"backend", "batches", "files", "keras_internals", "messages", "text"},
         {"keras", "numpy"},
         set(),
     ),
     "models": (
-        {"backend", "decoding", "keras_internals", "layers", "text", "training"},
+        {
+            "backend",
+            "decoding",
+            "files",
+            "keras_internals",
+            "layers",
+            "messages",
+            "text",
+            "training",
+        },
         {"h5py", "keras", "numpy"},
         set(),
     ),
