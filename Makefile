@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test lint bench bench-generate bench-train pretrained wheel-test clean
+.PHONY: help demo test fuzz lint bench bench-generate bench-train pretrained wheel-test clean
 
 help:
 	@echo "make demo        train on dinosaur names for half a minute and generate new ones"
 	@echo "make test        run the tests"
+	@echo "make fuzz        search for inputs that break a promise, with random examples (half"
+	@echo "                 an hour; FUZZ_EXAMPLES=200 make fuzz takes a few minutes)"
 	@echo "make lint        check format, style and types"
 	@echo "make bench       measure the speed of training and of generation; one of them with"
 	@echo "                 make bench-train or make bench-generate"
@@ -24,6 +26,11 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 		--dist loadfile --no-loadscope-reorder
+
+# The tests that search: they are not a part of `make test`, or only in a short form.
+fuzz: $(VENV)/installed-test
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/fuzz --numprocesses auto \
+		--maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

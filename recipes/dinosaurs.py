@@ -16,6 +16,7 @@ import sys
 
 import textgen
 
+command = textgen.plain_exits()  # no traceback after Ctrl-C
 keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -25,13 +26,15 @@ parser.add_argument("--name", default="dinosaurs", help="name of the written fil
 arguments = parser.parse_args()
 name = arguments.name
 try:
-    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", arguments.resume)
+    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", resume=arguments.resume)
 except (OSError, ValueError) as error:
     parser.error(str(error))
+checkpoints.how_to_resume = command
 
 # The list is sorted: its last part is no fair sample, so lines are drawn at random.
 keras.utils.set_random_seed(0)
-text = textgen.load_corpus("dinosaurs", lowercase=True)
+corpus = textgen.load_corpus("dinosaurs")
+text = corpus.lower()
 train_names, validation_names = textgen.split_lines(text, 0.1)
 
 # One name is one example: a start step, its letters, and the newline that ends it.
@@ -53,22 +56,19 @@ else:
     model.output_layer.bias.assign(-10.0 * vocabulary.one_hot([newline])[0])
     model.compile(keras.optimizers.Adam(2e-3, clipvalue=5.0))
 model.summary()
+sample = textgen.SampleText(["", "ty", "mega"], temperatures=(0.5, 0.8))
+curve = keras.callbacks.CSVLogger(f"{name}.csv", append=arguments.resume)
+callbacks = [sample, curve, checkpoints]
 model.fit(
-    train,
-    initial_epoch=checkpoints.epoch,
-    epochs=arguments.epochs,
-    validation_data=validation,
-    callbacks=[
-        textgen.SampleText(["", "ty", "mega"], temperatures=(0.5, 0.8)),
-        keras.callbacks.CSVLogger(f"{name}.csv", append=arguments.resume),
-        checkpoints,
-    ],
+    train, epochs=arguments.epochs, validation_data=validation, callbacks=callbacks
 )
 
 inventor = textgen.load(checkpoints.best).stripped()
 score = inventor.score([each + "\n" for each in validation_names])
 print(f"Validation: {score.nats:.4f} nats per character, {score.bits:.4f} bits")
-inventor.notes = {"corpus": "dinosaurs", "lowercase": True, "held_out_nats": score.nats}
+inventor.notes = textgen.training_notes(
+    "dinosaurs", corpus, seed=0, lowercase=True, held_out_nats=score.nats
+)
 inventor.save(f"{name}.keras")
 
 known = train_names + validation_names

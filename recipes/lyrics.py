@@ -23,6 +23,7 @@ from pathlib import Path
 
 import textgen
 
+command = textgen.plain_exits()  # no traceback after Ctrl-C
 keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -49,8 +50,9 @@ print(f"{len(text):,} characters, {len(vocabulary):,} symbols")
 for sampling in ("random", "consecutive"):
     keras.utils.set_random_seed(0)
     print(f"\n=== {sampling} sampling ===")
-    resumed = (folder / sampling).exists()
-    checkpoints = textgen.Checkpoints(folder / sampling, resumed)
+    resumed = any((folder / sampling).glob("*.keras"))
+    checkpoints = textgen.Checkpoints(folder / sampling, resume=resumed)
+    checkpoints.how_to_resume = command
     # The same sequences in every epoch, as in the notebook.
     train = textgen.SequenceDataset(ids, 35, 32, sampling, random_offset=False)
     if resumed:
@@ -79,12 +81,10 @@ for sampling in ("random", "consecutive"):
         )
     sample = textgen.SampleText(prefixes, (0.0, 0.5, 1.0), arguments.every, "epoch", 50)
     curve = keras.callbacks.CSVLogger(f"{name}-{sampling}.csv", append=resumed)
-    model.fit(
-        train,
-        initial_epoch=checkpoints.epoch,
-        epochs=arguments.epochs,
-        callbacks=[sample, curve, checkpoints],
-    )
+    callbacks = [sample, curve, checkpoints]
+    model.fit(train, epochs=arguments.epochs, callbacks=callbacks)
 
-textgen.load(checkpoints.best).stripped().save(f"{name}.keras")
+poet = textgen.load(checkpoints.best).stripped()
+poet.notes = textgen.training_notes(arguments.path, text, seed=0)
+poet.save(f"{name}.keras")
 print(f"\nThe model of consecutive sampling is {name}.keras.")

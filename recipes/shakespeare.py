@@ -22,6 +22,7 @@ import sys
 
 import textgen
 
+command = textgen.plain_exits()  # no traceback after Ctrl-C
 keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 PROMPT = "Forsooth this maketh no sense "
@@ -34,12 +35,14 @@ parser.add_argument("--name", default="shakespeare", help="name of the written f
 arguments = parser.parse_args()
 name = arguments.name
 try:
-    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", arguments.resume)
+    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", resume=arguments.resume)
 except (OSError, ValueError) as error:
     parser.error(str(error))
+checkpoints.how_to_resume = command
 
 keras.utils.set_random_seed(0)
-text = textgen.load_corpus("shakespeare", lowercase=True)
+corpus = textgen.load_corpus("shakespeare")
+text = corpus.lower()
 vocabulary = textgen.Vocabulary.from_text(text)
 train_text, validation_text = textgen.split(text, 0.1)
 train, validation = (
@@ -56,22 +59,20 @@ else:
     )
     model.compile(keras.optimizers.Adam(1e-3, clipvalue=5.0))
 model.summary()
+sample = textgen.SampleText(PROMPT, temperatures=(0.5, 0.8, 1.0))
+curve = keras.callbacks.CSVLogger(f"{name}.csv", append=arguments.resume)
+callbacks = [sample, curve, checkpoints]
 model.fit(
     train,
-    initial_epoch=checkpoints.epoch,
     epochs=arguments.epochs,
     validation_data=None if arguments.all else validation,
-    callbacks=[
-        textgen.SampleText(PROMPT, temperatures=(0.5, 0.8, 1.0)),
-        keras.callbacks.CSVLogger(f"{name}.csv", append=arguments.resume),
-        checkpoints,
-    ],
+    callbacks=callbacks,
 )
 
 poet = textgen.load(checkpoints.best).stripped()
 score = poet.score(validation_text)
 print(f"Last 10 %: {score.nats:.4f} nats per character, {score.bits:.4f} bits")
-poet.notes = {"corpus": "shakespeare", "lowercase": True}
+poet.notes = textgen.training_notes("shakespeare", corpus, seed=0, lowercase=True)
 if not arguments.all:
     poet.notes["held_out_nats"] = score.nats
 poet.save(f"{name}.keras")

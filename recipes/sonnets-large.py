@@ -17,6 +17,7 @@ import sys
 
 import textgen
 
+command = textgen.plain_exits()  # no traceback after Ctrl-C
 keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 PROMPT = "Shall I compare thee "
@@ -28,14 +29,15 @@ parser.add_argument("--name", default="sonnets-large", help="name of the files")
 arguments = parser.parse_args()
 name = arguments.name
 try:
-    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", arguments.resume)
+    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", resume=arguments.resume)
 except (OSError, ValueError) as error:
     parser.error(str(error))
+checkpoints.how_to_resume = command
 
 keras.utils.set_random_seed(0)
-text = textgen.load_corpus("shakespeare", lowercase=True)
-vocabulary = textgen.Vocabulary.from_text(text)
-train_ids, validation_ids = textgen.split(vocabulary.encode(text), 0.1)
+text = textgen.load_corpus("shakespeare")
+vocabulary = textgen.Vocabulary.from_text(text.lower())
+train_ids, validation_ids = textgen.split(vocabulary.encode(text.lower()), 0.1)
 train = textgen.SequenceDataset(train_ids, 64, batch_size=16, sampling="consecutive")
 validation = textgen.SequenceDataset(
     validation_ids, 256, batch_size=4, sampling="consecutive", random_offset=False
@@ -70,21 +72,19 @@ else:
     model.compile(optimizer)
 sample = textgen.SampleText(PROMPT, temperatures=(0.5, 0.8, 1.0))
 curve = keras.callbacks.CSVLogger(f"{name}.csv", append=arguments.resume)
+callbacks = [sample, curve, checkpoints]
 model.fit(
-    train,
-    initial_epoch=checkpoints.epoch,
-    epochs=arguments.epochs,
-    validation_data=validation,
-    callbacks=[sample, curve, checkpoints],
+    train, epochs=arguments.epochs, validation_data=validation, callbacks=callbacks
 )
 
 poet = textgen.load(checkpoints.best).stripped()
 score = poet.score(vocabulary.decode(validation_ids))
 print(f"Validation: {score.nats:.4f} nats per character, {score.bits:.4f} bits")
-poet.notes = {"corpus": "shakespeare", "lowercase": True, "held_out_nats": score.nats}
+poet.notes = textgen.training_notes(
+    "shakespeare", text, seed=0, lowercase=True, held_out_nats=score.nats
+)
 poet.save(f"{name}.keras")
 
 print(poet.generate(PROMPT, max_lines=14, temperature=0.8, seed=0))
-print(
-    f"\nMore:\n  {sys.executable} -m textgen generate {name}.keras --prompt '{PROMPT}'"
-)
+print("\nMore sonnets:")
+print(f"  {sys.executable} -m textgen generate {name}.keras --prompt '{PROMPT}'")

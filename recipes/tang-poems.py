@@ -15,6 +15,7 @@ import sys
 
 import textgen
 
+command = textgen.plain_exits()  # no traceback after Ctrl-C
 keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -25,9 +26,10 @@ parser.add_argument("--name", default="tang-poems", help="name of the written fi
 arguments = parser.parse_args()
 name, prompt = arguments.name, arguments.prompt
 try:
-    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", arguments.resume)
+    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", resume=arguments.resume)
 except (OSError, ValueError) as error:
     parser.error(str(error))
+checkpoints.how_to_resume = command
 
 keras.utils.set_random_seed(0)
 text = textgen.load_corpus("tang-poems")
@@ -61,12 +63,9 @@ else:
     model.compile(optimizer, metrics=[textgen.Perplexity()])
 sample = textgen.SampleText(prompt, (0.5, 0.8, 1.0), max_new_tokens=60)
 curve = keras.callbacks.CSVLogger(f"{name}.csv", append=arguments.resume)
+callbacks = [sample, curve, checkpoints]
 model.fit(
-    train,
-    initial_epoch=checkpoints.epoch,
-    epochs=arguments.epochs,
-    validation_data=validation,
-    callbacks=[sample, curve, checkpoints],
+    train, epochs=arguments.epochs, validation_data=validation, callbacks=callbacks
 )
 
 # No text of the training had a beginning. Now separate couplets, of 17 characters, do.
@@ -82,7 +81,7 @@ poet = poet.stripped()
 poet.end_token = None  # a poem has several couplets
 score = poet.score(vocabulary.decode(validation_ids))
 print(f"Validation: {score.nats:.4f} nats, perplexity {score.perplexity:.2f}")
-poet.notes = {"corpus": "tang-poems", "held_out_nats": score.nats}
+poet.notes = textgen.training_notes("tang-poems", text, 0, held_out_nats=score.nats)
 poet.save(f"{name}.keras")
 
 for poem in poet.generate(prompt, count=3, max_lines=4, temperature=0.8, seed=0):

@@ -23,6 +23,7 @@ import sys
 
 import textgen
 
+command = textgen.plain_exits()  # no traceback after Ctrl-C
 keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -33,9 +34,10 @@ parser.add_argument("--name", default="tinyshakespeare", help="name of the files
 arguments = parser.parse_args()
 name = arguments.name
 try:
-    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", arguments.resume)
+    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", resume=arguments.resume)
 except (OSError, ValueError) as error:
     parser.error(str(error))
+checkpoints.how_to_resume = command
 
 keras.utils.set_random_seed(0)
 text = textgen.load_corpus("tinyshakespeare")
@@ -70,18 +72,17 @@ else:
 model.summary()
 sample = textgen.SampleText("ROMEO:\n", temperatures=(0.5, 0.8, 1.0))
 curve = keras.callbacks.CSVLogger(f"{name}.csv", append=arguments.resume)
+callbacks = [sample, curve, checkpoints]
 model.fit(
-    train,
-    initial_epoch=checkpoints.epoch,
-    epochs=arguments.epochs,
-    validation_data=validation,
-    callbacks=[sample, curve, checkpoints],
+    train, epochs=arguments.epochs, validation_data=validation, callbacks=callbacks
 )
 
 poet = textgen.load(checkpoints.best).stripped()
 score = poet.score(vocabulary.decode(validation_ids))
 print(f"Validation: {score.nats:.4f} nats per character, {score.bits:.4f} bits")
-poet.notes = {"corpus": "tinyshakespeare", "held_out_nats": score.nats}
+poet.notes = textgen.training_notes(
+    "tinyshakespeare", text, 0, held_out_nats=score.nats
+)
 poet.save(f"{name}.keras")
 
 print(poet.generate("ROMEO:\n", temperature=0.8, seed=0))

@@ -16,6 +16,7 @@ import sys
 
 import textgen
 
+command = textgen.plain_exits()  # no traceback after Ctrl-C
 keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 UNKNOWN = "\ufffd"
@@ -30,10 +31,11 @@ parser.add_argument("--name", default="words", help="name of the written files")
 arguments = parser.parse_args()
 name = arguments.name
 try:
-    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", arguments.resume)
+    checkpoints = textgen.Checkpoints(f"{name}.checkpoints", resume=arguments.resume)
     text = textgen.load_corpus(arguments.corpus, encoding=arguments.encoding)
 except (OSError, ValueError) as error:
     parser.error(str(error))
+checkpoints.how_to_resume = command
 
 keras.utils.set_random_seed(0)
 vocabulary = textgen.Vocabulary.from_text(text, "word", max_size=5000, unknown=UNKNOWN)
@@ -70,21 +72,19 @@ else:
     model.compile(optimizer, metrics=[textgen.Perplexity()])
 sample = textgen.SampleText(arguments.prompt, (0.5, 0.8, 1.0), max_new_tokens=80)
 curve = keras.callbacks.CSVLogger(f"{name}.csv", append=arguments.resume)
+callbacks = [sample, curve, checkpoints]
 model.fit(
-    train,
-    initial_epoch=checkpoints.epoch,
-    epochs=arguments.epochs,
-    validation_data=validation,
-    callbacks=[sample, curve, checkpoints],
+    train, epochs=arguments.epochs, validation_data=validation, callbacks=callbacks
 )
 
 writer = textgen.load(checkpoints.best).stripped()
 score = writer.score(vocabulary.decode(validation_ids))
 print(f"Validation: {score.nats:.4f} nats per token, perplexity {score.perplexity:.2f}")
-writer.notes = {"corpus": arguments.corpus, "held_out_nats": score.nats}
+writer.notes = textgen.training_notes(
+    arguments.corpus, text, seed=0, held_out_nats=score.nats
+)
 writer.save(f"{name}.keras")
 
 print(writer.generate(arguments.prompt, 200, 0.8, forbidden=[UNKNOWN], seed=0))
-print(
-    f"\nMore:\n  {sys.executable} -m textgen generate {name}.keras --forbid {UNKNOWN}"
-)
+print("\nMore text:")
+print(f"  {sys.executable} -m textgen generate {name}.keras --forbid {UNKNOWN}")

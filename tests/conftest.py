@@ -2,12 +2,14 @@
 
 import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 import textgen
+from textgen.quiet import SIGNALS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -51,12 +53,18 @@ def run_recipe(tmp_path, monkeypatch, capsys):
     In this process: importing TensorFlow takes longer than what the tests train.
     """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # recipes change it
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
     def run(name, *arguments):
         recipe = Path(__file__).parent.parent / "recipes" / f"{name}.py"
         monkeypatch.setattr(sys, "argv", [str(recipe), *arguments])
         capsys.readouterr()
-        runpy.run_path(str(recipe), run_name="__main__")
+        try:
+            runpy.run_path(str(recipe), run_name="__main__")
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return capsys.readouterr().out
 
     return run

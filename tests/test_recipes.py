@@ -1,7 +1,13 @@
 """Each recipe trains for a few steps on a small cut of its corpus, and goes on."""
 
 import csv
+import hashlib
+import shlex
+import signal
+import sys
 
+import keras
+import numpy as np
 import pytest
 
 import textgen
@@ -10,6 +16,11 @@ import textgen
 def curve(path, column="loss"):
     with open(path, newline="") as file:
         return [float(row[column]) for row in csv.DictReader(file)]
+
+
+def newest(states):
+    """The newest checkpoint in a folder."""
+    return max(states.glob("step-*.keras"))
 
 
 @pytest.fixture
@@ -40,19 +51,19 @@ def test_recipe_trains_stops_and_resumes(
     cut(corpus, characters)
     output = tmp_path / f"{recipe}.keras"
     best = tmp_path / f"{recipe}.checkpoints" / "best.keras"
-    last = tmp_path / f"{recipe}.checkpoints" / "last.keras"
+    states = tmp_path / f"{recipe}.checkpoints"
     printed = run_recipe(recipe, "--epochs", "1")
     assert "Training on " in printed
     assert "after epoch 1" in printed
     assert len(curve(tmp_path / f"{recipe}.csv")) == 1
-    steps = int(textgen.load(last).optimizer.iterations)
+    steps = int(textgen.load(newest(states)).optimizer.iterations)
 
     printed = run_recipe(recipe, "--epochs", "2", "--resume")
     assert "after epoch 1" not in printed
     temperatures = [0.5, 0.8] if recipe == "dinosaurs" else [0.5, 0.8, 1.0]
     for temperature in temperatures:
         assert f"--- temperature {temperature}, after epoch 2" in printed
-    assert int(textgen.load(last).optimizer.iterations) == 2 * steps
+    assert int(textgen.load(newest(states)).optimizer.iterations) == 2 * steps
     losses = curve(tmp_path / f"{recipe}.csv")
     assert losses[1] < losses[0]
 
@@ -76,6 +87,9 @@ def test_recipe_trains_stops_and_resumes(
     assert least < score < 9
     assert model.notes["held_out_nats"] == pytest.approx(score, abs=5e-5)
     assert model.notes["corpus"] == corpus
+    text = (tmp_path / corpus).read_bytes()
+    assert model.notes["corpus_sha256"] == hashlib.sha256(text).hexdigest()
+    assert model.notes["command"] == f"python {recipe}.py --epochs 2 --resume"
     assert {path.name for path in tmp_path.iterdir()} == {
         corpus,
         f"{recipe}.keras",
@@ -100,5 +114,41 @@ def test_nothing_to_resume(recipe, tmp_path, run_recipe, capsys):
     with pytest.raises(SystemExit) as stop:
         run_recipe(recipe, "--resume")
     assert stop.value.code == 2
-    assert "last.keras does not exist" in capsys.readouterr().err
+    message = f"{recipe}.checkpoints contains no step-*.keras file"
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_recipe_that_is_stopped_prints_how_to_continue(
+    tmp_path, cut, run_recipe, capsys, monkeypatch
+):
+    class Stop(textgen.SampleText):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 5:
+                signal.raise_signal(signal.SIGTERM)
+
+    cut("dinosaurs", 4_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(textgen, "SampleText", Stop)
+        with pytest.raises(SystemExit) as stop:
+            run_recipe("dinosaurs", "--epochs", "1", "--name", "my names")
+    assert stop.value.code == 128 + signal.SIGTERM
+    line = capsys.readouterr().err
+    command = shlex.join([sys.executable, *sys.argv, "--resume"])
+    assert line.endswith(f"To continue: {command}\n")
+    assert line.count("\n") == 1
+    assert newest(tmp_path / "my names.checkpoints").name == "step-000000006.keras"
+    run_recipe("dinosaurs", *shlex.split(command)[2:])
+    assert len(curve(tmp_path / "my names.csv")) == 1
+
+
+def test_recipe_that_diverges_saves_no_model(tmp_path, cut, run_recipe, monkeypatch):
+    adam = keras.optimizers.Adam
+    monkeypatch.setattr(keras.optimizers, "Adam", lambda *_, **__: adam(1e30))
+    cut("dinosaurs", 4_000)
+    # In a process, plain_exits prints this error in one line, and the code is 1.
+    with pytest.raises(textgen.TrainingDivergedError, match="smaller learning rate"):
+        run_recipe("dinosaurs", "--epochs", "3")
+    assert not (tmp_path / "dinosaurs.keras").exists()
+    for path in tmp_path.glob("dinosaurs.checkpoints/*.keras"):
+        assert all(np.isfinite(each).all() for each in textgen.load(path).get_weights())

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # Public name -> module. A name is added here and in the block below.
 _MODULES = {
     "import_keras": "quiet",
+    "plain_exits": "quiet",
     "CORPORA": "text.corpora",
     "load_corpus": "text.corpora",
     "split": "text.splits",
@@ -29,13 +30,17 @@ _MODULES = {
     "LanguageModel": "models.language_model",
     "from_keras": "models.keras_writer",
     "load": "models.loading",
+    "ModelFileError": "model_file",
     "Blend": "models.blend",
     "Checkpoints": "training.checkpoints",
     "SampleText": "training.callbacks",
+    "TrainingDivergedError": "training.session",
+    "TrainingStopped": "training.signals",
     "Accuracy": "training.metrics",
     "BitsPerCharacter": "training.metrics",
     "CrossEntropy": "training.losses",
     "Perplexity": "training.metrics",
+    "training_notes": "training.provenance",
     "warmup_cosine": "training.schedules",
 }
 
@@ -48,12 +53,14 @@ if TYPE_CHECKING:
     from textgen.layers.recurrent import GRU as GRU
     from textgen.layers.recurrent import LSTM as LSTM
     from textgen.layers.recurrent import SimpleRNN as SimpleRNN
+    from textgen.model_file import ModelFileError as ModelFileError
     from textgen.models.blend import Blend as Blend
     from textgen.models.catalogue import PRETRAINED as PRETRAINED
     from textgen.models.keras_writer import from_keras as from_keras
     from textgen.models.language_model import LanguageModel as LanguageModel
     from textgen.models.loading import load as load
     from textgen.quiet import import_keras as import_keras
+    from textgen.quiet import plain_exits as plain_exits
     from textgen.text.corpora import CORPORA as CORPORA
     from textgen.text.corpora import load_corpus as load_corpus
     from textgen.text.splits import split as split
@@ -61,17 +68,20 @@ if TYPE_CHECKING:
     from textgen.text.vocabulary import Vocabulary as Vocabulary
     from textgen.training.callbacks import SampleText as SampleText
     from textgen.training.checkpoints import Checkpoints as Checkpoints
+    from textgen.training.session import TrainingDivergedError as TrainingDivergedError
     from textgen.training.losses import CrossEntropy as CrossEntropy
     from textgen.training.metrics import Accuracy as Accuracy
     from textgen.training.metrics import BitsPerCharacter as BitsPerCharacter
     from textgen.training.metrics import Perplexity as Perplexity
+    from textgen.training.provenance import training_notes as training_notes
     from textgen.training.schedules import warmup_cosine as warmup_cosine
+    from textgen.training.signals import TrainingStopped as TrainingStopped
 
 __all__ = [*_MODULES, "__version__"]
 
 
 # The modules above that import no Keras.
-_WITHOUT_KERAS = ("text.", "models.catalogue", "quiet")
+_WITHOUT_KERAS = ("text.", "model_file", "models.catalogue", "quiet")
 
 
 def __getattr__(name: str) -> Any:

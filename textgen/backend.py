@@ -6,7 +6,8 @@ Names of dimensions: N examples in a batch, T steps, H units.
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -60,12 +61,32 @@ def num_replicas() -> int:
 @contextlib.contextmanager
 def floatx(dtype: str) -> Iterator[None]:
     """Sets the default dtype of Keras inside a `with` block."""
-    before = keras.config.floatx()
-    try:
-        keras.config.set_floatx(dtype)
+    with exclusive():
+        before = keras.config.floatx()
+        try:
+            keras.config.set_floatx(dtype)
+            yield
+        finally:
+            keras.config.set_floatx(before)
+
+
+# === Threads ===
+
+_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def exclusive() -> Iterator[None]:
+    """Lets one thread at a time change or read attributes of layers.
+
+    Some layers are changed for a moment, for example their dropout while a text is
+    read. All code that does so, and all code that calls such layers, is in a block of
+    this kind. With TensorFlow and JAX it only runs while a function is traced, so
+    threads do not wait for the computations of others.
+    """
+    # The threads of several replicas wait for each other in the middle of a step.
+    with _LOCK if num_replicas() == 1 else contextlib.nullcontext():
         yield
-    finally:
-        keras.config.set_floatx(before)
 
 
 # === Compiled functions ===
@@ -115,17 +136,31 @@ def _tensorflow_function(function: Callable, signature: tuple) -> Callable:
     return tf.function(function, jit_compile=True, autograph=False)
 
 
-def compiled(function: Callable, variables: Sequence) -> Callable:
+def compiled(
+    function: Callable, variables: Sequence, key: Hashable | None = None
+) -> Callable:
     """Compiles a pure function of arrays that reads variables.
 
     TensorFlow and JAX compile it with XLA, once for each shape of the arguments. With
     PyTorch, the function is not compiled.
+
+    Args:
+        function: Callable.
+        variables: Sequence of `keras.Variable`. All variables that `function` reads.
+        key: Hashable or `None`. Functions with the same key must be the same, apart
+            from the values of the variables: with TensorFlow they are compiled once
+            for all models. Defaults to `None`: this function is not shared.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True, autograph=False)
+        # A variable that is used twice would be one variable for all models.
+        unique = len({id(each) for each in variables}) == len(variables)
+        unchanged = not tf.config.functions_run_eagerly() and num_replicas() == 1
+        if key is not None and unique and unchanged:
+            return _shared_function(key).of_model(function, variables)
+        return _TensorflowFunction().of_model(function, [])
     if backend == "jax":
         import jax
 
@@ -146,6 +181,95 @@ def compiled(function: Callable, variables: Sequence) -> Callable:
 
         return torch.no_grad()(on_tensors)
     return function
+
+
+class _TensorflowFunction:
+    """A compiled function that takes the variables of a model as arguments.
+
+    TensorFlow never frees what XLA compiled. So models with the same architecture share
+    one function; the model that calls it for a new shape is the one that is traced. The
+    function keeps no model in memory.
+    """
+
+    def __init__(self) -> None:
+        import tensorflow as tf
+
+        self._calling = threading.local()
+        self._function = tf.function(self._trace, jit_compile=True, autograph=False)
+
+    def of_model(self, function: Callable, variables: Sequence) -> Callable:
+        """Returns the compiled `function` of a model with these variables."""
+        handles = [variable.handle for variable in variables]
+
+        def call(*args: Any) -> Any:
+            self._calling.model = function, variables
+            try:
+                return self._function(handles, *args)
+            finally:
+                self._calling.model = None
+
+        return call
+
+    def _trace(self, handles: list, *args: Any) -> Any:
+        import tensorflow as tf
+
+        function, variables = self._calling.model
+        values = [
+            (variable, tf.raw_ops.ReadVariableOp(resource=handle, dtype=variable.dtype))
+            for variable, handle in zip(variables, handles, strict=True)
+        ]
+        with forgotten_gradients():
+            if not values:
+                return function(*args)
+            with keras.StatelessScope(values):
+                return function(*args)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared_function(key: Hashable) -> _TensorflowFunction:
+    return _TensorflowFunction()
+
+
+@contextlib.contextmanager
+def forgotten_gradients() -> Iterator[None]:
+    """Frees the custom gradients that are defined in a TensorFlow graph in this block.
+
+    TensorFlow registers them under new names and never frees them, which keeps the
+    complete graph in memory. The graph cannot be differentiated after the block.
+    """
+    if keras.backend.backend() != "tensorflow" or is_eager():
+        yield
+        return
+    import tensorflow as tf
+
+    # There is no public name for it.
+    from tensorflow.python.framework import ops as framework
+
+    registry = framework.gradient_registry._registry
+    try:
+        yield
+    finally:
+        graph = tf.compat.v1.get_default_graph()
+        for name in [each for each in registry if each.startswith("CustomGradient-")]:
+            entry = registry.get(name)
+            if entry is not None and graph in _graphs_of(entry["type"]):
+                registry.pop(name, None)
+
+
+def _graphs_of(gradient: Callable, depth: int = 1) -> Iterator[Any]:
+    """Yields the graphs of the tensors that a function refers to, and their parents."""
+    import tensorflow as tf
+
+    for cell in gradient.__closure__ or ():
+        value = cell.cell_contents
+        if getattr(value, "__closure__", None) and depth:
+            yield from _graphs_of(value, depth - 1)
+            continue
+        for each in tf.nest.flatten(value):
+            graph = each.graph if tf.is_symbolic_tensor(each) else None
+            while graph is not None:
+                yield graph
+                graph = getattr(graph, "outer_graph", None)
 
 
 # === Loops and batches of recurrent layers ===
@@ -261,3 +385,29 @@ def assert_steps(windows: Any, sequence_length: int) -> None:
         "The windows of this many-to-one model must be sequence_length="
         f"{sequence_length} steps long. Their length is x:",
     )
+
+
+# === Reproducibility ===
+
+
+def make_deterministic() -> None:
+    """Makes each operation give the same bits each time on a GPU too; this is slower.
+
+    Call it before the first computation: JAX and cuBLAS read their settings then. The
+    seed must be set too. An operation that has no deterministic version raises an
+    error.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif backend == "jax":
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    elif backend == "torch":
+        import torch
+
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False

@@ -8,7 +8,7 @@ Names of dimensions: N examples in a batch, T steps.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -45,6 +45,11 @@ class Batches(keras.utils.PyDataset, keras_internals.DataAdapter):
         """Maximum number of examples in a batch."""
         raise NotImplementedError
 
+    @property
+    def signature(self) -> tuple[tuple[tuple, str], ...]:
+        """Shape, without the batch axis, and dtype of each array of a batch."""
+        return ((self.steps,), "int32"), (self.target_steps, "int32")
+
     def get_numpy_iterator(self) -> Iterator:
         """Called by Keras; returns an iterator over one pass."""
         return iter(self)
@@ -61,9 +66,8 @@ class Batches(keras.utils.PyDataset, keras_internals.DataAdapter):
         """Called by Keras; returns a `tf.data.Dataset` of one pass."""
         import tensorflow as tf
 
-        spec = (
-            tf.TensorSpec((None, self.steps), tf.int32),
-            tf.TensorSpec((None, *self.target_steps), tf.int32),
+        spec = tuple(
+            tf.TensorSpec((None, *shape), dtype) for shape, dtype in self.signature
         )
         # The generator starts when the first batch is requested, so that a pass that
         # is never read does not count as an epoch.
@@ -97,9 +101,12 @@ class Dataset(Batches):
 
     def __init__(self, ids: np.ndarray, batch_size: int, seed: int) -> None:
         super().__init__()
+        self.ids = as_ids(ids)
+        self._set_order(batch_size, seed)
+
+    def _set_order(self, batch_size: int, seed: int) -> None:
         check_integers(1, batch_size=batch_size)
         check_integers(0, seed=seed)
-        self.ids = as_ids(ids)
         self.batch_size: int = batch_size
         self.seed = seed
         self.epoch = 0
@@ -112,7 +119,7 @@ class Dataset(Batches):
             f"to {self.largest_batch} examples{steps})"
         )
 
-    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, ...]:
         """Returns one batch.
 
         Args:
@@ -124,7 +131,7 @@ class Dataset(Batches):
         """
         raise NotImplementedError
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         if not 0 <= index < len(self):
             raise IndexError(
                 f"Batch {index} does not exist: the dataset has {len(self)} batches, "
@@ -132,7 +139,7 @@ class Dataset(Batches):
             )
         return self.batch(index, self.epoch)
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         self.epoch, self._started = self.next_epoch, True
         epoch = self.epoch
         for index in range(len(self)):
@@ -163,6 +170,72 @@ class Dataset(Batches):
         return self.epoch + 1 if self._started else self.epoch
 
 
+class ArrayDataset(Dataset):
+    """Arrays in an order that depends on `seed` and `epoch` only.
+
+    `fit` needs it to resume a training on arrays: Keras shuffles arrays differently in
+    each process.
+
+    Args:
+        arrays: sequence of arrays: inputs, and optionally targets and weights. The
+            first axis of each is the axis of the examples.
+        batch_size: int. Number of examples in a batch. The last batch may be smaller.
+        shuffle: bool. Whether to shuffle the examples, differently in each epoch.
+        seed: int. Seed of the order.
+
+    Raises:
+        ValueError: The arrays have different numbers of examples.
+    """
+
+    def __init__(
+        self, arrays: Sequence[np.ndarray], batch_size: int, shuffle: bool, seed: int
+    ) -> None:
+        keras.utils.PyDataset.__init__(self)
+        self._set_order(batch_size, seed)
+        sizes = {len(array) for array in arrays}
+        if len(sizes) > 1 or 0 in sizes:
+            raise ValueError(
+                f"The arrays have {', '.join(map(str, sorted(sizes)))} examples: all "
+                "must have the same number, and at least one."
+            )
+        self.arrays = tuple(arrays)
+        self.shuffle = shuffle
+        self._floatx = np.dtype(keras.config.floatx())
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.arrays[0]) / self.batch_size)
+
+    def __repr__(self) -> str:
+        return f"ArrayDataset({len(self.arrays[0]):,} examples: {len(self):,} batches)"
+
+    @property
+    def steps(self) -> int | None:
+        """Number of steps of the inputs."""
+        return self.arrays[0].shape[1] if self.arrays[0].ndim > 1 else None
+
+    @property
+    def signature(self) -> tuple[tuple[tuple, str], ...]:
+        """Shape, without the batch axis, and dtype of each array of a batch."""
+        return tuple(
+            (array.shape[1:], self._dtype_of(array).name) for array in self.arrays
+        )
+
+    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, ...]:
+        """Returns one batch; `epoch=None` is the order of the arrays."""
+        size = len(self.arrays[0])
+        first = index * self.batch_size
+        examples = np.arange(first, min(first + self.batch_size, size))
+        if self.shuffle and epoch is not None:
+            examples = permute(examples, size, (self.seed, epoch))
+        return tuple(
+            np.asarray(array[examples], self._dtype_of(array)) for array in self.arrays
+        )
+
+    def _dtype_of(self, array: np.ndarray) -> np.dtype:
+        # As Keras converts arrays.
+        return self._floatx if array.dtype.kind == "f" else array.dtype
+
+
 class View(Batches):
     """A dataset in the order of one fixed epoch.
 
@@ -181,7 +254,7 @@ class View(Batches):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         return (self.dataset.batch(i, self.epoch) for i in range(len(self)))
 
     @property
@@ -193,6 +266,11 @@ class View(Batches):
     def target_steps(self) -> tuple:
         """Shape of the targets without the batch axis."""
         return self.dataset.target_steps
+
+    @property
+    def signature(self) -> tuple[tuple[tuple, str], ...]:
+        """Shape, without the batch axis, and dtype of each array of a batch."""
+        return self.dataset.signature
 
     @property
     def largest_batch(self) -> int:
@@ -214,18 +292,22 @@ class Feed(View):
     Attributes:
         first: int. Number of the first batch of the next part, counted from 0 through
             all passes.
+        skipped: int. Number of batches at the beginning of the next part that a resumed
+            training has already read.
     """
 
     def __init__(self, dataset: Dataset, num_batches: int) -> None:
         super().__init__(dataset, 0)
-        self.first = 0
+        self.first = self.skipped = 0
         self._length = num_batches
 
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for number in range(self.first, self.first + len(self)):
+    def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
+        # At least one batch: Keras cannot read an empty part.
+        begin = min(self.skipped, len(self) - 1)
+        for number in range(self.first + begin, self.first + len(self)):
             epoch, index = divmod(number, len(self.dataset))
             yield self.dataset.batch(index, epoch)
 

@@ -256,6 +256,8 @@ class LineDataset(Dataset):
     ) -> None:
         super().__init__(ids, batch_size, seed)
         check_integers(0, end_of_line=end_of_line)
+        if end_of_line > np.iinfo(np.int32).max:
+            raise ValueError(f"end_of_line={end_of_line} must be an id of the text.")
         ends = np.append(np.flatnonzero(self.ids == end_of_line), len(self.ids))
         starts = np.append(0, ends[:-1] + 1)
         kept = ends > starts

@@ -4,9 +4,23 @@ Keras has no public name for any of them. If a new release of Keras moves one,
 `tests/test_keras_internals.py` fails and names it.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
+
+# `keras.saving` loads and saves complete files only. textgen checks a file before Keras
+# sees a part of it, so it needs the steps: the walk over the objects of a model that
+# have states, the storage that it passes to them, and the scope in which layers that
+# are used twice are serialized once.
+#
+# Keras lists variables without values in its global state, and gives them all their
+# values when the outermost scope ends. A model that does not fit its file must get none.
+from keras.src.backend.common import global_state
+from keras.src.saving import saving_lib
+from keras.src.saving.serialization_lib import ObjectSharingScope
 
 # `fit` shuffles the batches of a `PyDataset`. A `DataAdapter` is the only way to give
 # batches to Keras that stay in their order.
@@ -50,6 +64,23 @@ def calls_of(operation: Any) -> list:
     return operation._inbound_nodes
 
 
+# === Callbacks ===
+# The attributes that change during `fit`. No public method returns them.
+
+CALLBACK_STATES = {
+    keras.callbacks.History: ("epoch", "history"),
+    keras.callbacks.EarlyStopping: (
+        *("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
+    ),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+    keras.callbacks.ModelCheckpoint: (
+        *("best", "epochs_since_last_save", "_batches_seen_since_last_saving"),
+        *("_last_batch_seen", "_current_epoch"),
+    ),
+    keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
+}
+
+
 # === Recurrent layers ===
 
 
@@ -84,3 +115,136 @@ class RecurrentLoop(keras.layers.RNN):
         """Returns the factors of the input dropout, `(N, D)`, the same at each step."""
         # The Keras cell draws them, so that equal seeds give the dropout of Keras.
         return self.cell.get_dropout_mask(sequences[:, 0, :])
+
+
+# === Files ===
+
+
+class _Store(saving_lib.H5IOStore):
+    """The arrays of a model, in place of an HDF5 file.
+
+    Args:
+        values: Mapping of path and a function that returns the array, or `None` to
+            collect the variables of a model.
+    """
+
+    def __init__(self, values: Mapping[str, Callable[[], Any]] | None = None) -> None:
+        self.variables: dict[str, Any] = {}
+        self._values = values or {}
+        self._place = ""
+        self._names: dict[str, list[str]] = {}
+        for path in self._values:
+            place, name = path.rsplit("/", maxsplit=1)
+            self._names.setdefault(place, []).append(name)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def make(self, path: str, metadata: Any = None) -> "_Store":
+        """Selects an object of the model, to collect its variables."""
+        return self.get(path)
+
+    def get(self, path: str) -> "_Store":
+        """Selects an object of the model."""
+        self._place = f"{path}/vars" if path else "vars"
+        return self
+
+    def has_path(self, path: str) -> bool:
+        """Whether there are arrays below a path."""
+        return any(place.startswith(f"{path}/") for place in self._names)
+
+    def keys(self) -> list[str]:
+        """Returns the names of the arrays of the selected object."""
+        return self._names.get(self._place, [])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[f"{self._place}/{name}"]()
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.variables[f"{self._place}/{name}"] = value
+
+
+def serialized(model: Any) -> dict:
+    """Returns the configuration of a model, as in `config.json` of its file."""
+    with ObjectSharingScope():
+        return keras.saving.serialize_keras_object(model)
+
+
+def sharing() -> Any:
+    """Returns the scope that restores objects which `serialized` stored once."""
+    return ObjectSharingScope()
+
+
+def state_of(model: Any, path: str = "") -> dict[str, Any]:
+    """Returns the variables that a file of a model contains, by their path in it.
+
+    Args:
+        model: Model or another object of Keras with a state.
+        path: str. Where the object is in the file. Defaults to `""`.
+    """
+    store = _Store()
+    saving_lib._save_state(model, store, None, path, set())
+    return store.variables
+
+
+def saved_state(model: Any) -> dict[str, np.ndarray]:
+    """Returns the arrays of `state_of` as NumPy arrays."""
+    return {
+        path: keras.ops.convert_to_numpy(each) for path, each in state_of(model).items()
+    }
+
+
+def load_state(
+    model: Any, values: Mapping[str, Callable[[], Any]], path: str = ""
+) -> None:
+    """Sets the variables of a model.
+
+    Args:
+        model: Model or another object of Keras with a state.
+        values: Mapping of path, as in `state_of`, and a function that returns the
+            array.
+        path: As for `state_of`.
+    """
+    saving_lib._load_state(model, _Store(values), None, path, visited_saveables=set())
+
+
+@contextlib.contextmanager
+def without_values() -> Iterator[list]:
+    """Creates variables that have a shape and a dtype, but no values and no memory.
+
+    Yields:
+        List of the new variables, for `give_values`.
+    """
+    name = "uninitialized_variables"
+    before = global_state.get_global_attribute(name)
+    created: list = []
+    global_state.set_global_attribute(name, created)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield created
+    finally:
+        global_state.set_global_attribute(name, before or [])
+
+
+def give_values(created: list, loaded: list) -> None:
+    """Gives variables without values their initial values.
+
+    Args:
+        created: The list of `without_values`.
+        loaded: Variables that will be loaded. They start with zeros: to compute initial
+            weights takes most of the time that it takes to create a model.
+    """
+    zeros = {id(variable) for variable in loaded}
+    for variable in created:
+        if id(variable) in zeros:
+            variable._initializer = keras.initializers.Zeros()
+        variable._deferred_initialize()

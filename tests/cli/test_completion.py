@@ -90,6 +90,7 @@ class Terminal(io.StringIO):
 def pipe(*lines, model=None, **settings):
     """Completes lines of a pipe; returns the exit code, output and errors."""
     output, errors = io.StringIO(), io.StringIO()
+    settings = {"may_save": True, **settings}
     text = "".join(line + "\n" for line in lines)
     code = completion.complete(
         model or Fake(), io.StringIO(text), output, errors, **settings
@@ -496,6 +497,53 @@ def test_save(tmp_path, monkeypatch):
     assert (code, errors) == (0, "saved my poem.txt\n")
     assert Path("my poem.txt").read_bytes().decode() == poem("sünde")
     assert output.endswith("\n\ntwo three None. one\ntwo three None.\n")
+
+
+@pytest.mark.parametrize("may_save", [None, False])
+def test_save_in_a_pipe_needs_permission(may_save, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("poem.txt", "poems/", "."):
+        code, output, errors = pipe("a", f"/save {name}", "b", may_save=may_save)
+        assert code == 2
+        assert output == poem("a") + "\n" + poem("b")
+        assert "line 2: /save writes files only if" in errors
+        assert "--allow-save" in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_save_at_a_terminal_needs_no_permission(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    terminal = Terminal("a\n/save poem.txt\n")
+    assert completion.complete(Fake(), terminal, io.StringIO(), io.StringIO()) == 0
+    assert Path("poem.txt").read_text() == poem("a")
+
+
+class Hostile(Fake):
+    """Knows symbols that change the terminal."""
+
+    def stream(self, prompt, *_, **__):
+        yield from ("\x1b]0;title\x07", "\x9b2J", "é\t⏎\n")
+
+    def next_symbols(self, text, count, *, unknown):
+        return [("\x1b", 0.5), ("\x9b", 0.25), ("\r", 0.25)][:count]
+
+
+def test_control_characters_do_not_reach_a_terminal():
+    shown, errors = Terminal(), Terminal()
+    lines = "a\x1b[1m\n/choose 3\nq\n/undo\n/unknown \x1b\n/stop \x1bx\n/no\x1bwhere\n"
+    lines += "/temperature \x1b\n"
+    for terminal, input in ((True, Terminal(lines)), (False, io.StringIO(lines))):
+        output = shown if terminal else io.StringIO()
+        completion.complete(Hostile(), input, output, errors)
+        if terminal:
+            assert "a\\x1b[1m" in output.getvalue()
+            assert "\\x1b]0;title\\x07\\x9b2Jé\t⏎\n" in output.getvalue()
+        else:  # a file or a pipe gets the text as it is
+            assert "a\x1b[1m\x1b]0;title\x07\x9b2Jé\t⏎\n" in output.getvalue()
+    bold = re.compile(r"\x1b\[[01]m")
+    for text in (bold.sub("", shown.getvalue()), errors.getvalue()):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+    assert "/no\\x1bwhere" in errors.getvalue()
 
 
 def test_save_with_tilde(tmp_path, monkeypatch):

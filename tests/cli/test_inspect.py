@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import pathlib
+import re
 
 import pytest
 from command_line import TEXT, TRAIN, run
@@ -99,6 +100,40 @@ def test_info_shows_all_notes_and_cuts_nothing_silently(capsys):
     textgen.LanguageModel(textgen.Vocabulary(symbols), units=4).save("han.keras")
     line = info("han.keras", capsys)["vocabulary"]
     assert line == f"5,387 characters: {''.join(symbols[:60])!r} and 5,327 more"
+
+
+def test_info_escapes_and_shortens_what_a_file_says(capsys):
+    model = textgen.LanguageModel(textgen.Vocabulary("\x1b\x9ba"), units=4)
+    model.notes = {
+        "name\x1b[2J": "\x1b]0;title\x07",
+        "weights": "none\r",
+        "poem": "one\ntwo\x9b",
+        "lines": "\n".join(map(str, range(1000))),
+        "long": "x" * 20_000,
+        "versions": {"textgen": "0.1.0", "a\x1b": 3},
+        "list": ["\x1b", {"b": None}],
+        "n" * 100: {},
+        "steps": 7,
+    }
+    model.save("a.keras")
+    assert run("info", "a.keras") == 0
+    printed = capsys.readouterr().out
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", printed)
+    lines = printed.splitlines()
+    assert len(lines) < 130
+    found = {
+        name: value.strip() for name, _, value in (x.partition(":") for x in lines)
+    }
+    assert found["name\\x1b[2J"] == "\\x1b]0;title\\x07"
+    assert re.search(r"\nweights: +[\d,]+\n", printed)  # not replaced by the note
+    assert re.search(r"\nweights: +none\n", printed)
+    assert re.search(r"\npoem: +one\n {62}two\\x9b\n", printed)
+    assert found["long"] == "x" * 9_999 + "…"
+    assert " … and 900 more lines\n" in printed
+    assert found["versions"] == "textgen 0.1.0, a\\x1b 3"
+    assert found["list"] == '["\\u001b", {"b": null}]'
+    assert found["steps"] == "7"
+    assert found["vocabulary"] == r"3 characters: '\x1ba\x9b'"
 
 
 def test_info_of_a_pretrained_model(capsys):

@@ -1,7 +1,12 @@
 """The command line as a whole: help, exit codes, errors, pipes."""
 
+import contextlib
+import errno
+import os
 import pathlib
 import re
+import shlex
+import signal
 import subprocess
 import sys
 
@@ -9,9 +14,10 @@ import pytest
 from command_line import TRAIN, run
 
 import textgen
-from textgen.cli import generate
+from textgen.cli import generate, streams, writing
 from textgen.cli.options import Parser
 from textgen.decoding.defaults import TEMPERATURE
+from textgen.text.unknown import UnknownSymbolsError
 
 pytestmark = pytest.mark.usefixtures("text_file")
 
@@ -193,6 +199,266 @@ def test_own_error_shows_no_traceback(monkeypatch, capsys):
     error = capsys.readouterr().err
     assert error.startswith("textgen generate: error: RuntimeError: first second")
     assert error.count("\n") == 1
+
+
+def test_messages_escape_control_characters(capsys, monkeypatch):
+    def fail(arguments):
+        raise failure
+
+    monkeypatch.setattr(generate, "_generate", fail)
+    failures = [
+        ValueError,
+        OSError,
+        RuntimeError,
+        lambda x: UnknownSymbolsError({x: 0}, 1),
+    ]
+    for kind in failures:
+        failure = kind("\x1b[2J\x9b\r\n\x07" + "long " * 1000)
+        assert run("generate", "a.keras") in (1, 2)
+    assert run("generate", "a.keras", "--\x1b[2J") == 2
+    assert run("generate\x1b[2J") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 6
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", printed.err)
+    assert max(map(len, printed.err.split("\n"))) < 1300
+
+
+def test_too_little_memory_is_no_error_of_the_program(capsys, monkeypatch):
+    class ResourceExhaustedError(Exception):  # of TensorFlow
+        pass
+
+    class Other(ResourceExhaustedError):
+        pass
+
+    def fail(arguments):
+        raise failure
+
+    monkeypatch.setattr(generate, "_generate", fail)
+    for kind in (MemoryError, ResourceExhaustedError, Other):
+        failure = kind()
+        assert run("generate", "a.keras") == 2
+        assert (
+            "error: The memory does not suffice. Use a sma" in capsys.readouterr().err
+        )
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--count", "--count 99999999999999999999 must be at most 1000000"),
+        ("--max-new-tokens", "--max-new-tokens 9+ must be at most 100000000"),
+        ("--top-k", "--top-k 9+ must be at most 2147483647"),
+        ("--num-beams", "--num-beams 9+ must be at most 10000"),
+        ("--max-lines", "--max-lines 9+ must be at most 1000000"),
+    ],
+)
+def test_integers_have_a_maximum(option, message, model_file, capsys):
+    assert run("generate", model_file, option, "9" * 20) == 2
+    assert re.search(f"error: {message}", capsys.readouterr().err)
+
+
+def test_a_seed_has_no_maximum(model_file, capsys):
+    assert run("generate", model_file, "--seed", "9" * 20, "--max-new-tokens", 1) == 0
+
+
+def test_two_hyphens_are_a_value(model_file, capsys):
+    assert run("generate", model_file, "--prompt=--") == 2
+    assert "'-' at position 0" in capsys.readouterr().err
+    options = ["--unknown=skip", "--max-new-tokens", 3, "--seed", 0]
+    assert run("generate", model_file, "--prompt=--", *options) == 0
+    assert capsys.readouterr().out.startswith("--")
+    assert run("generate", model_file, "--stop=--", *options) == 0
+    assert run("generate", model_file, "--count=--") == 2
+    assert "argument --count: invalid int value: '--'" in capsys.readouterr().err
+
+
+# Standard streams
+
+
+needs_full_disk = pytest.mark.skipif(
+    not pathlib.Path("/dev/full").exists(), reason="this system has no /dev/full"
+)
+
+
+@contextlib.contextmanager
+def full_disk():
+    """Makes a full disk of standard output."""
+    with open("/dev/full", "w") as stream, contextlib.redirect_stdout(stream):
+        yield stream
+        stream.flush()  # nothing is left to write, so nothing fails at exit
+
+
+FULL = "textgen: error: standard output cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["--help"],
+        ["list", "--help"],
+        ["--version"],
+        [],
+        ["info", "MODEL"],
+        ["generate", "MODEL"],
+    ],
+)
+@needs_full_disk
+def test_full_disk_under_the_output(arguments, model_file, capfd):
+    arguments = [str(model_file) if each == "MODEL" else each for each in arguments]
+    with full_disk():
+        assert run(*arguments) == 2
+    assert capfd.readouterr().err == FULL
+
+
+@needs_full_disk
+def test_output_that_is_never_buffered(capfd):
+    with full_disk() as stream:
+        stream.reconfigure(write_through=True)
+        assert run("--help") == 2
+        assert run("list") == 0  # the error was reported
+    assert capfd.readouterr().err == FULL
+
+
+@needs_full_disk
+def test_a_lasting_output_reports_a_full_disk_once(capfd):
+    with full_disk(), streams.checked_output():
+        with streams.lasting_output():
+            for _ in range(3):
+                print("text", flush=True)
+        print("text", flush=True)
+    warning = FULL.replace("error: ", "warning: ")
+    assert capfd.readouterr().err == warning
+
+
+@needs_full_disk
+def test_messages_that_cannot_be_written():
+    with full_disk() as stream, contextlib.redirect_stderr(stream):
+        assert run("generate", "nosuch") == 2
+    with full_disk() as stream, contextlib.redirect_stderr(stream):
+        assert run("generate", "nosuch", "--nosuch") == 2
+
+
+def test_streams_that_python_does_not_have(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert run("list") == 0
+    assert run("generate", "nosuch") == 2
+    assert run("evaluate", "nosuch", "-") == 2
+    opened = sys.stdin, sys.stdout, sys.stderr
+    assert all(stream.name == os.devnull for stream in opened)
+    for stream in opened:
+        stream.close()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_of_a_process(closed):
+    # What a file would get, if the number of a standard stream were free.
+    code = (
+        "import os, sys; from textgen.cli import main, inspect\n"
+        "inspect._list = lambda _: None\n"
+        "code = main.main(['list'])\n"
+        "sys.exit(code or 10 + os.open(os.devnull, os.O_RDONLY))"
+    )
+    command = shlex.join([sys.executable, "-c", code])
+    done = subprocess.run(f"{command} {closed}", shell=True, capture_output=True)
+    assert done.returncode > 12
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+# Ctrl-C
+
+# A Keras whose import takes long, and hides what interrupts it.
+SLOW = """
+import os, time
+os.write(1, b"importing\\n")
+try:
+    time.sleep(60)
+except BaseException:
+    raise ImportError("an extension module could not be imported")
+"""
+
+
+@pytest.mark.parametrize("command", ["generate", "complete", "info", "train"])
+def test_ctrl_c_while_keras_is_imported(command, model_file):
+    pathlib.Path("keras.py").write_text(SLOW)
+    paths = {**os.environ, "PYTHONPATH": "."}
+    file = "text.txt" if command == "train" else model_file
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "textgen", command, file],
+        env=paths,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while process.stdout.readline() not in (b"importing\n", b""):
+        pass
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    errors = process.stderr.read().strip().decode()
+    assert re.fullmatch("Stopped.*" if command == "train" else "", errors), errors
+
+
+def test_ctrl_c_while_a_text_is_generated(model_file):
+    command = [sys.executable, "-m", "textgen", "generate", str(model_file)]
+    process = subprocess.Popen(
+        [*command, "--max-new-tokens", "10000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.read(50)
+    process.send_signal(signal.SIGINT)
+    process.stdout.read()
+    assert process.wait(timeout=30) == 130
+    assert process.stderr.read() == b"\n"
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored():
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from textgen import __main__; sys.argv[1:] = ['--version']\n"
+        "try: __main__.main()\n"
+        "finally: assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ctrl_c_while_a_file_is_written_leaves_nothing(monkeypatch):
+    def interrupted(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    def leave(*_):
+        pytest.fail("the process would have ended here")
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            writing.write_new("new.txt", "text")
+        assert signal.getsignal(signal.SIGINT) == leave
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert set(os.listdir()) == {"text.txt"}
+
+
+def test_new_files(monkeypatch):
+    writing.write_new("new.txt", "é\ud800\n")
+    assert pathlib.Path("new.txt").read_bytes() == "é?\n".encode()
+    with pytest.raises(FileExistsError):
+        writing.write_new("new.txt", "other")
+    pathlib.Path("link.txt").symlink_to("target.txt")
+    with pytest.raises(FileExistsError):
+        writing.write_new("link.txt", "other")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"^a\.txt cannot be written: No space left on"):
+        writing.write_new("a.txt", "text")
+    assert set(os.listdir()) == {"text.txt", "new.txt", "link.txt"}
 
 
 def test_closed_pipe_is_no_error(model_file):

@@ -1,17 +1,29 @@
 """`textgen train`; pipes and bad input are in `test_main.py`."""
 
 import csv
+import errno
+import hashlib
 import os
 import pathlib
+import re
+import shlex
+import shutil
 import signal
+import stat
 import subprocess
 import sys
-import time
+import tempfile
 
+import keras
+import numpy as np
 import pytest
 from command_line import TEXT, TRAIN, run
 
 import textgen
+from textgen import files
+from textgen.cli import train_safety
+from textgen.models.saving import OneFile
+from textgen.text import corpora
 
 pytestmark = pytest.mark.usefixtures("text_file")
 
@@ -126,17 +138,55 @@ def test_early_stopping_keeps_the_best_weights(capsys):
     )
 
 
-def test_same_seed_same_weights(capsys):
+def printed_without_time(capsys):
+    """What was printed, without the durations that Keras prints, and the file names."""
+    return re.sub(
+        r" - [0-9.]+m?s| [0-9.]+m?s/step|[abc]\.\w+", "", capsys.readouterr().out
+    )
+
+
+def arrays_of(path):
+    """All arrays of a model: weights, optimizer, generators."""
+    model = textgen.load(path)
+    variables = [*model.variables, *model.optimizer.variables]
+    return [each.numpy() for each in variables] + [each for each in model._seeds()]
+
+
+def assert_equal_models(path, other):
+    for one, two in zip(arrays_of(path), arrays_of(other), strict=True):
+        assert (np.asarray(one) == np.asarray(two)).all()
+
+
+def test_same_seed_same_weights_and_samples(capsys):
+    options = [*TRAIN, "--dropout", 0.3, "--weight-dropout", 0.2, "--batch-size", 20]
+    printed = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run("train", "text.txt", "-o", f"{name}.keras", "--seed", seed, *TRAIN)
-    texts = [
-        textgen.load(f"{name}.keras").generate("the", 50, temperature=0)
-        for name in "abc"
-    ]
-    logits = [textgen.load(f"{name}.keras").get_weights()[0] for name in "abc"]
-    assert texts[0] == texts[1]
-    assert (logits[0] == logits[1]).all()
-    assert (logits[0] != logits[2]).any()
+        run("train", "text.txt", "-o", f"{name}.keras", "--seed", seed, *options)
+        printed[name] = printed_without_time(capsys)
+    assert printed["a"] == printed["b"] != printed["c"]
+    assert_equal_models("a.keras", "b.keras")
+    first, other = (textgen.load(f"{name}.keras") for name in "ac")
+    assert (first.get_weights()[0] != other.get_weights()[0]).any()
+    sample = other.generate(TEXT.split("\n")[0][:40], 10, 1.0, seed=2)
+    assert f"--- temperature 1.0, after epoch 1\n{sample}\n" in printed["c"]
+
+
+def test_deterministic_operations(capsys):
+    """In another process: TensorFlow cannot switch it off again."""
+    code = f"""
+import sys
+sys.path[:0] = {[str(pathlib.Path(__file__).parent.parent)]!r}
+from command_line import TRAIN, run
+import numpy as np, textgen
+for name in "ab":
+    options = ["--deterministic", "--dropout", 0.3, *TRAIN]
+    assert run("train", "text.txt", "-o", name + ".keras", *options) == 0
+from tensorflow.python.framework import config
+assert config.is_op_determinism_enabled()
+one, two = (textgen.load(name + ".keras").get_weights() for name in "ab")
+assert all((a == b).all() for a, b in zip(one, two))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_vocabulary_size_keeps_the_most_frequent(capsys):
@@ -210,51 +260,316 @@ def test_overwrite(capsys):
     assert len(textgen.load("a.keras").vocabulary) == 28
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-def test_interrupted_training_is_saved(tmp_path):
-    command = [sys.executable, "-u", "-m", "textgen", "train", "text.txt"]
-    process = subprocess.Popen(
-        [*command, "-o", "a.keras", "--units", "8", "--epochs", "100000"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:
-        if "after epoch 1" in line:
-            break
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    printed, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert "Stopping: the model will be saved." in printed
-    assert int(textgen.load("a.keras").optimizer.iterations) > 0
+def test_what_is_needed_to_repeat_a_training_is_noted(capsys):
+    pathlib.Path("text.txt").write_text(TEXT.title())
+    command = ["train", "text.txt", "-o", "a b.keras", "--lowercase", *TRAIN]
+    assert run(*command, "--seed", 5) == 0
+    notes = textgen.load("a b.keras").notes
+    file = hashlib.sha256(pathlib.Path("text.txt").read_bytes()).hexdigest()
+    assert notes["corpus_sha256"] == file
+    assert notes["command"] == shlex.join(map(str, ["textgen", *command, "--seed", 5]))
+    assert (notes["seed"], notes["epochs"], notes["steps"]) == (5, 1, 2)
+    assert notes["split"] == "the last 10 % of the text for validation"
+    assert notes["versions"]["keras"] == keras.__version__
+    assert {"textgen", "tensorflow", "numpy", "python"} < set(notes["versions"])
+    assert "options" not in notes
 
 
-def test_resumed_training_is_the_uninterrupted_one(capsys):
-    command = ["train", "text.txt", "--log", "a.csv", *TRAIN, "--dropout", 0.3]
-    command += ["--max-new-tokens", 0]
-    assert run(*command, "-o", "whole.keras", "--epochs", 3) == 0
-    curve = pathlib.Path("a.csv").read_text()
-    pathlib.Path("a.csv").unlink()
-    assert run(*command, "-o", "a.keras", "--epochs", 2) == 0
-    pathlib.Path("a.keras").unlink()
-    capsys.readouterr()
+# === Stopping and resuming ===
 
-    # What an interrupted training left is neither lost nor mixed with a new one.
-    assert run("train", "text.txt", "-o", "a.keras", *TRAIN) == 2
+
+class StopAt(textgen.SampleText):
+    """Prints samples; sends a signal to this process in a step or a validation."""
+
+    signal = batch = in_validation = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._batches == StopAt.batch and not StopAt.in_validation:
+            signal.raise_signal(StopAt.signal)
+        super().on_train_batch_end(batch, logs)
+
+    def on_test_batch_begin(self, batch, logs=None):
+        if self._batches == StopAt.batch and StopAt.in_validation:
+            signal.raise_signal(StopAt.signal)
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """A function `(number, batch, in_validation)`: the next training stops there."""
+
+    def stop(number, batch, in_validation=False):
+        monkeypatch.setattr(StopAt, "signal", number)
+        monkeypatch.setattr(StopAt, "batch", batch)
+        monkeypatch.setattr(StopAt, "in_validation", in_validation)
+
+    monkeypatch.setattr(textgen, "SampleText", StopAt)
+    return stop
+
+
+def test_a_stopped_training_continues_exactly_with_the_printed_command(stop_at, capsys):
+    options = ["--log", "a b.csv", *TRAIN, "--epochs", 3, "--dropout", 0.3]
+    options += ["--batch-size", 20, "--early-stopping", 9]
+    options += ["--schedule", "cosine", "--prompt", "the 'quick"[:4]]
+    command = ["train", "text.txt", "-o", "a.keras", *options]
+    assert run(*command) == 0
+    expected = printed_without_time(capsys)
+    samples = re.findall("---[^E]+", expected)
+    os.rename("a.keras", "whole.keras")
+    curve = pathlib.Path("a b.csv").read_text()
+    shutil.rmtree("a.checkpoints")
+    os.remove("a b.csv")
+    before = signal.getsignal(signal.SIGTERM)
+
+    printed = ""
+    batches = len(textgen.load("whole.keras").notes) and 13
+    for number, batch, in_validation in (
+        (signal.SIGTERM, 4, False),
+        (signal.SIGINT, batches + 5, False),
+        (signal.SIGHUP, 2 * batches - 1, True),
+    ):
+        stop_at(number, batch, in_validation)
+        assert run(*command) == 128 + number
+        out, error = capsys.readouterr()
+        printed += out
+        how = shlex.join(map(str, ["textgen", *command]))
+        how += "" if "--resume" in command else " --resume"
+        assert error.count("\n") == 1
+        assert error.endswith(f"To continue: {how}\n")
+        assert not os.path.exists("a.keras")
+        assert not os.path.exists(".a.keras.lock")
+        assert signal.getsignal(signal.SIGTERM) is before
+        command = shlex.split(how)[1:]
+
+    stop_at(None, None)
+    assert run(*command) == 0
+    printed += capsys.readouterr().out
+    assert re.findall("---[^E]+", printed)[-1] == samples[-1]
+    assert pathlib.Path("a b.csv").read_text() == curve
+    assert_equal_models("a.keras", "whole.keras")
+    notes, whole = (textgen.load(f"{n}.keras").notes for n in ("a", "whole"))
+    assert {**notes, "command": None} == {**whole, "command": None}
+    # Once more: nothing is left to train, and the same model is saved.
+    os.rename("a.keras", "b.keras")
+    assert run(*command) == 0
+    assert_equal_models("a.keras", "b.keras")
+
+
+def test_resume_refuses_what_cannot_continue(stop_at, capsys):
+    start = ["train", "text.txt", "-o", "a.keras", *TRAIN, "--batch-size", 20]
+    stop_at(signal.SIGTERM, 15)  # in the second epoch
+    assert run(*start, "--epochs", 2) == 143
+    stop_at(None, None)
+    assert run(*start) == 2
     assert "a.checkpoints already contains a training" in capsys.readouterr().err
-    pathlib.Path("other.txt").write_text("XYZ\n" * 200)
-    options = ["-o", "a.keras", "--epochs", 3, "--resume"]
-    assert run("train", "other.txt", *TRAIN, *options) == 2
-    assert "trained on another text than other.txt" in capsys.readouterr().err
+    pathlib.Path("other.txt").write_text(TEXT + "the fox\n")
+    states = {path.name for path in pathlib.Path("a.checkpoints").iterdir()}
+    for options, message in {
+        "--batch-size 30": "--batch-size 20, and cannot continue with --batch-size 30 "
+        "in the middle of epoch 2",
+        "--sequence-stride 4": "--sequence-stride 3, .* --sequence-stride 4 in the",
+        "--sequence-length 30": "--sequence-length 40, .* --sequence-length 30: repeat",
+        "--seed 1": "--seed 0, and cannot continue with --seed 1",
+        "--many-to-many": "no --many-to-many, .* with --many-to-many",
+        "--lowercase": "no --lowercase, and cannot continue with --lowercase",
+        "--validation 0.2": "--validation 0.1, .* --validation 0.2",
+        "--units 8 8": "--units 8, and cannot continue with --units 8 8:",
+        "--no-jit": "no --jit, and cannot continue with --no-jit",
+        "--vocabulary-size 9": "no --vocabulary-size, .* --vocabulary-size 9",
+        "--epochs 1": "--epochs 1 must be at least 2",
+        "other.txt": "trained on another text than other.txt",
+    }.items():
+        words = options.split()
+        corpus = [words.pop()] if words[0] == "other.txt" else [start[1]]
+        changed = [start[0], *corpus, *start[2:], "--epochs", 2, *words, "--resume"]
+        assert run(*changed) == 2, options
+        error = capsys.readouterr().err
+        assert re.search(message, error), error
+    assert {path.name for path in pathlib.Path("a.checkpoints").iterdir()} == states
+    assert not os.path.exists("a.keras")
 
-    assert run(*command, *options) == 0
-    assert pathlib.Path("a.csv").read_text() == curve
-    whole, parts = (textgen.load(f"{name}.keras") for name in ("whole", "a"))
-    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
-        assert (one == other).all()
-    assert run(*command, *options) == 2
-    assert (
-        "--epochs 3 must be greater than 3, the number of epochs"
-        in capsys.readouterr().err
+    more = ["--learning-rate", 0.5, "--clip-value", 2, "--weight-decay", 0.1]
+    more += ["--epochs", 3, "--log", "new.csv", "--temperatures", 0, "--resume"]
+    assert run(*start, *more) == 0
+    optimizer = textgen.load("a.keras").optimizer
+    assert float(optimizer.learning_rate) == 0.5
+    assert (optimizer.clipvalue, optimizer.weight_decay) == (2, 0.1)
+    # After an epoch, the size of the batches can change; a schedule can begin and end.
+    for options, rate in (
+        (["--batch-size", 30, "--epochs", 4, "--schedule", "cosine"], 0.0),
+        (["--batch-size", 30, "--epochs", 5, "--learning-rate", 0.25], 0.25),
+    ):
+        assert run(*start, *options, "--resume") == 0
+        optimizer = textgen.load("a.keras").optimizer
+        assert float(optimizer.learning_rate) == pytest.approx(rate, abs=1e-3)
+
+
+def test_a_signal_before_the_training_ends_at_once(monkeypatch, capfd):
+    def leave(code):
+        raise SystemExit(code)  # instead of the end of this process
+
+    def read(*_, **__):
+        assert os.path.exists(".a.keras.lock")
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(corpora, "load_corpus", read)
+    assert run("train", "text.txt", "-o", "a.keras", *TRAIN) == 143
+    error = capfd.readouterr().err
+    assert error == "\nStopped before the first training step: nothing was saved.\n"
+    assert os.listdir() == ["text.txt"]
+
+
+def test_a_signal_while_the_model_is_saved_waits(monkeypatch, capsys):
+    save = train_safety.save
+
+    def stop_and_save(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        save(*arguments)
+
+    monkeypatch.setattr(train_safety, "save", stop_and_save)
+    assert run("train", "text.txt", "-o", "a.keras", *TRAIN) == 130
+    assert textgen.load("a.keras").notes["epochs"] == 1
+
+
+def test_command_to_resume_has_the_option_once_and_before_file_names():
+    command = train_safety.command_of
+    assert command(["train", "a b", "-o", "x"], "--resume") == (
+        "textgen train 'a b' -o x --resume"
     )
+    assert command(["train", "a", "--resume"], "--resume") == "textgen train a --resume"
+    assert command(["train", "--", "-a"], "--resume") == "textgen train --resume -- -a"
+
+
+# === Errors ===
+
+
+def finite(path):
+    return all(np.isfinite(array).all() for array in arrays_of(path))
+
+
+def test_a_training_that_diverges_keeps_the_last_finite_state(capsys):
+    pathlib.Path("a.keras").write_text("old")
+    command = ["train", "text.txt", "-o", "a.keras", *TRAIN, "--overwrite"]
+    command += ["--epochs", 50, "--learning-rate", 1e30, "--clip-value", 1e30]
+    command += ["--batch-size", 20]
+    assert run(*command) == 2
+    printed, error = capsys.readouterr()
+    assert "Saved" not in printed
+    assert error.startswith("textgen train: error: The ")
+    assert error.count("\n") == 1
+    assert pathlib.Path("a.keras").read_text() == "old"
+    kept = [*pathlib.Path("a.checkpoints").glob("*.keras")]
+    assert all(map(finite, kept))
+    assert error.endswith(" --learning-rate 1e+29" + " --resume" * bool(kept) + "\n")
+    assert not kept or f"also in {kept[-1]}" in error
+
+
+def full_disk(monkeypatch, *folders):
+    """Saving fails in folders, for files that are no checkpoints."""
+    write = OneFile.write
+
+    def fail(model, path, *arguments, **options):
+        parent = pathlib.Path(path).resolve().parent
+        if "step-" not in str(path) and any(
+            parent.is_relative_to(pathlib.Path(each).resolve()) for each in folders
+        ):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(model, path, *arguments, **options)
+
+    monkeypatch.setattr(OneFile, "write", fail)
+
+
+def test_a_full_disk_at_the_end_leaves_the_model_in_another_folder(
+    tmp_path_factory, monkeypatch, capsys
+):
+    other, home = (tmp_path_factory.mktemp(name) for name in ("other", "home"))
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+    monkeypatch.setenv("HOME", str(home))
+    here = pathlib.Path().resolve()
+    command = ["train", "text.txt", "-o", "a.keras", "--validation", 0, *TRAIN]
+    pathlib.Path("a.keras").write_text("old")
+    states = tmp_path_factory.mktemp("states")
+    command += ["--overwrite", "--checkpoint", states]
+    places = [here, states, other, home]
+    for number, place in enumerate(places[1:], 1):
+        with monkeypatch.context() as patch:
+            full_disk(patch, *places[:number])
+            assert run(*command) == 2
+        error = capsys.readouterr().err
+        [saved] = place.rglob("final.keras")
+        assert f"The model was saved as {saved} instead" in error
+        assert "No space left on device" in error
+        assert error.count("\n") == 1
+        assert int(textgen.load(saved).optimizer.iterations) == 2
+        assert pathlib.Path("a.keras").read_text() == "old"
+    full_disk(monkeypatch, *places)
+    assert run(*command) == 2
+    error = capsys.readouterr().err
+    assert "No other folder could be written either. The last checkpoint is" in error
+
+
+def test_a_full_disk_under_the_log_does_not_stop_the_training(monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(keras.callbacks.CSVLogger, "on_epoch_end", fail)
+    options = [*TRAIN, "--epochs", 3, "--log", "a.csv"]
+    assert run("train", "text.txt", "-o", "a.keras", *options) == 0
+    assert capsys.readouterr().err == (
+        "textgen train: warning: --log a.csv cannot be written (No space left on "
+        "device); the training continues.\n"
+    )
+    assert textgen.load("a.keras").notes["epochs"] == 3
+
+
+def test_what_cannot_be_written_is_found_before_the_training(monkeypatch, capsys):
+    monkeypatch.setattr(corpora, "load_corpus", None)  # nothing is read
+    os.mkdir("folder.keras")
+    os.mkfifo("pipe.keras")
+    os.symlink("missing/a.keras", "link.keras")
+    pathlib.Path("file").write_text("")
+    pathlib.Path("readonly.keras").write_text("old")
+    os.chmod("readonly.keras", 0o400)
+    monkeypatch.setattr(
+        os, "access", lambda path, _: bool(os.stat(path).st_mode & stat.S_IWUSR)
+    )
+    lock = files.Lock(".locked.keras.lock", "The output")
+    before = sorted(os.listdir())
+    for options, message in {
+        "-o folder.keras": "--output folder.keras is a folder",
+        "-o pipe.keras": "--output pipe.keras is a device or a named pipe",
+        "-o link.keras": "--output link.keras: .*missing does not exist",
+        "-o missing/a.keras": "the folder missing does not exist",
+        "-o readonly.keras": "--output readonly.keras is read-only",
+        "--log pipe.keras": "--log pipe.keras is a device or a named pipe",
+        "--checkpoint file": "--checkpoint file is a file",
+        "--checkpoint missing/states": "the folder missing does not exist",
+        "-o locked.keras": rf"--output locked.keras is in use .*process {os.getpid()}",
+    }.items():
+        assert run("train", "text.txt", "--overwrite", *options.split(), *TRAIN) == 2
+        error = capsys.readouterr().err
+        assert re.search(message, error), error
+        assert sorted(os.listdir()) == before
+    lock.release()
+
+
+def test_too_little_space_or_memory_is_found_before_the_training(monkeypatch, capsys):
+    free = shutil._ntuple_diskusage(10**9, 10**9 - 50_000, 50_000)
+    command = ["train", "text.txt", "-o", "a.keras", *TRAIN]
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: free)
+        assert run(*command) == 2
+    error = capsys.readouterr().err
+    assert re.search(
+        r"has 50 kB free\. The model and its 2 checkpoints need [\d.]+ kB", error
+    )
+    assert run(*command, "--units", 10**6) == 2
+    error = capsys.readouterr().err
+    assert "has 4,000,144,000,028 weights. Its training needs 64 TB of memory" in error
+    for option in ("--units", "--batch-size", "--gradient-accumulation-steps"):
+        assert run(*command, option, 10**20) == 2
+        error = capsys.readouterr().err
+        assert f"{option} {10**20} must be at most 2147483647" in error
+    assert run(*command, "--epochs", "1e400") == 2
+    assert "--epochs: invalid int value: '1e400'" in capsys.readouterr().err
+    assert os.listdir() == ["text.txt"]

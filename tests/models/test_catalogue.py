@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -79,6 +80,82 @@ def test_missing_file_is_named(tmp_path):
     (tmp_path / "dinosaurs.keras").unlink()
     with pytest.raises(FileNotFoundError, match=r"dinosaurs is not installed"):
         textgen.load("dinosaurs")
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """A function that writes an index, and reads it."""
+    monkeypatch.setattr(catalogue, "_folder", lambda: tmp_path)
+    catalogue._read_index.cache_clear()
+
+    def read(data):
+        (tmp_path / "index.json").write_bytes(data)
+        catalogue._read_index.cache_clear()
+        return catalogue.PRETRAINED
+
+    yield read
+    catalogue._read_index.cache_clear()
+
+
+INDEX = (catalogue.path_of("dinosaurs").parent / "index.json").read_bytes()
+VALUES = [None, True, 0, 1.5, -1, 1e999, "", "x", "\x1b[31m", [], ["a"], [1], {}]
+
+
+def assert_refused(read, data):
+    with pytest.raises(
+        ValueError, match=r"index\.json is damaged: .+ again\.$"
+    ) as info:
+        read(data)
+    assert type(info.value) is ValueError
+    assert str(info.value).isprintable()
+    assert len(str(info.value).partition(" is damaged")[2]) <= 200
+
+
+def test_index_that_was_cut_short(index):
+    assert index(INDEX) == textgen.PRETRAINED
+    for end in range(0, len(INDEX.rstrip()), 20):
+        assert_refused(index, INDEX[:end])
+
+
+def test_every_field_of_the_index_is_checked(index):
+    whole = json.loads(INDEX)
+    texts = {"description", "corpus", "training"}
+    for key in whole["dinosaurs"]:
+        for value in VALUES:
+            entry = {**whole["dinosaurs"], key: value}
+            data = json.dumps({**whole, "dinosaurs": entry}).encode()
+            if key in texts and value in ("", "x"):
+                assert getattr(index(data)["dinosaurs"], key) == value
+            elif (key, value) in [("nats", 1.5), ("options", []), ("options", ["a"])]:
+                assert index(data)
+            else:
+                assert_refused(index, data)
+        entry = {name: each for name, each in entry.items() if name != key}
+        assert_refused(index, json.dumps({**whole, "dinosaurs": entry}).encode())
+    for value in VALUES:
+        assert_refused(index, json.dumps({**whole, "dinosaurs": value}).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"null", b"5", b'"x"', b"[]", b"{}", b"\xff", b"\x00", b"[" * 100_000),
+        *(b'{"a":' * 100_000, b"9" * 10_000, b'{"a": 1, "a": 1}', b" " * 2_000_000),
+        b'{"../../x":' + json.dumps(json.loads(INDEX)["dinosaurs"]).encode() + b"}",
+        b'{"\\u001b[31m":' + json.dumps(json.loads(INDEX)["dinosaurs"]).encode() + b"}",
+    ],
+    ids=lambda data: data[:12],
+)
+def test_index_of_something_else(index, data):
+    assert_refused(index, data)
+
+
+def test_index_that_is_no_file(index, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"index\.json does not .* again\.$"):
+        textgen.load("dinosaurs")
+    os.mkfifo(tmp_path / "index.json")
+    with pytest.raises(OSError, match=r"index\.json is a device or a named pipe"):
+        catalogue.find("dinosaurs")
 
 
 def test_entries_are_complete():

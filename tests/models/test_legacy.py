@@ -1,10 +1,15 @@
 """The tests write Keras 2 files with h5py, in the layout of Keras 2."""
 
+import collections
 import json
+import os
 import pathlib
+import random
+import tracemalloc
 import warnings
 
 import h5py
+import hostile_legacy
 import keras
 import numpy as np
 import pytest
@@ -113,7 +118,8 @@ def write_adam(file, weights):
             "decay": 0,
         },
     }
-    file.attrs["training_config"] = json.dumps({"optimizer_config": optimizer})
+    training = {"optimizer_config": optimizer, "loss": "categorical_crossentropy"}
+    file.attrs["training_config"] = json.dumps(training)
     group = file.create_group("optimizer_weights")
     arrays = [array for layer in weights.values() for array in layer.values()]
     moments = [np.full(array.shape, 1.0 + i) for i, array in enumerate(arrays * 2)]
@@ -202,7 +208,8 @@ def test_arguments_without_effect_give_no_warning(write, vocabulary):
 def test_other_optimizer_is_dropped_with_a_warning(write, vocabulary):
     def edit(file):
         optimizer = {"class_name": "RMSprop", "config": {"lr": 0.1}}
-        file.attrs["training_config"] = json.dumps({"optimizer_config": optimizer})
+        training = {"optimizer_config": optimizer, "loss": "categorical_crossentropy"}
+        file.attrs["training_config"] = json.dumps(training)
 
     path, _ = write(edit=edit)
     with pytest.warns(UserWarning, match=r"RMSprop.*is dropped\. Compile the model"):
@@ -235,24 +242,30 @@ def drop_config(file):
 
 
 LAMBDA = {"class_name": "Lambda", "config": {"name": "lambda_1"}}
-DROPOUT = {"class_name": "Dropout", "config": {"name": "dropout_1", "rate": 0.5}}
+DROPOUTS = [
+    {"class_name": "Dropout", "config": {"name": f"dropout_{index}", "rate": 0.5}}
+    for index in range(2)
+]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"extra": [LAMBDA]}, "class 'Lambda'"),
-        ({"extra": [DROPOUT, DROPOUT]}, "must be a stack"),
+        ({"extra": DROPOUTS}, "must be a stack"),
         ({"recurrent": {**LSTM, "go_backwards": True}}, "go_backwards=True"),
         ({"recurrent": {**LSTM, "stateful": True}}, "stateful=True"),
         ({"recurrent": {**LSTM, "use_bias": False}}, "no bias"),
         ({"recurrent": {**LSTM, "activation": "selu"}}, "activation='selu'"),
         ({"kind": "GRU"}, "without reset_after"),
-        ({"recurrent": {"name": "lstm_1"}}, "damaged: KeyError"),
-        ({"edit": link_in_a_circle}, "damaged: RecursionError"),
-        ({"edit": link_out}, "is a link"),
+        (
+            {"recurrent": {"name": "lstm_1"}},
+            "damaged: 'lstm_1' has no field 'activation'",
+        ),
+        ({"edit": link_in_a_circle}, "again is a link"),
+        ({"edit": link_out}, "dense_1 holds links"),
         ({"edit": store_outside}, "in another file"),
-        ({"edit": cut_bias}, r"damaged: the weights of logits .*\(4,\).*\(5,\)"),
+        ({"edit": cut_bias}, r"damaged: the weights of dense_1 .*\(4,\).*\(5,\)"),
         ({"edit": drop_config}, "holds no model"),
     ],
 )
@@ -285,6 +298,173 @@ def test_file_that_is_not_hdf5(tmp_path, vocabulary):
         legacy.convert(tmp_path / "text.h5", vocabulary)
     with pytest.raises(FileNotFoundError, match=r"nope\.h5"):
         legacy.convert(tmp_path / "nope.h5", vocabulary)
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A function from the arguments of `hostile_legacy.write` to what became of it."""
+    path = tmp_path / "hostile.h5"
+    expected = legacy.read(hostile_legacy.write(path), hostile_legacy.VOCABULARY)
+
+    def become(data=None, **options):
+        if data is None:
+            hostile_legacy.write(path, **options)
+        else:
+            path.write_bytes(data)
+        return hostile_legacy.outcome(path, expected)
+
+    return become
+
+
+@pytest.mark.parametrize("base", hostile_legacy.BASES, ids=lambda base: base[0])
+def test_file_is_read_as_h5py_reads_it(base, tmp_path):
+    path = hostile_legacy.write(tmp_path / "old.h5", base)
+    contents = legacy.read(path, hostile_legacy.VOCABULARY)
+    model = legacy.convert(path, hostile_legacy.VOCABULARY)
+    layers = [*model.recurrent_layers, model.output_layer]
+    with h5py.File(path) as file:
+        for name, arrays, layer in zip(
+            contents.stack.names, contents.weights, layers, strict=True
+        ):
+            group = file["model_weights"][name]
+            for key, array, weight in zip(
+                group.attrs["weight_names"], arrays, layer.weights, strict=True
+            ):
+                assert np.array_equal(group[key][...], array)
+                assert np.array_equal(weight, array)
+        moments = [file[f"optimizer_weights/Variable_{i}:0"] for i in range(4)]
+        for moment, array in zip(moments, contents.moments, strict=False):
+            assert np.array_equal(moment[...], array)
+
+
+# Other possible values of these fields are other models, and the file is as valid.
+FREE = {
+    *("lr", "beta_1", "beta_2", "epsilon", "clipvalue", "decay", "rate"),
+    *("batch_input_shape", "return_sequences", "optimizer_config", "loss"),
+}
+
+
+def test_every_field_is_checked(hostile):
+    cases = list(hostile_legacy.field_cases(hostile_legacy.BASES[0]))
+    counts = collections.Counter()
+    for name, options in random.Random(0).sample(cases, 400):
+        result = hostile(**options)
+        counts[result] += 1
+        if result not in ("refused", "equal"):
+            assert result in ("changed", "announced"), name
+            assert any(field in name for field in FREE), name
+    assert counts["refused"] > 300
+    assert counts["equal"] > 20
+
+
+def test_numbers_of_the_configuration_stay_in_their_range(tmp_path):
+    path = tmp_path / "old.h5"
+    cases = hostile_legacy.field_cases(hostile_legacy.BASES[0])
+    free = [case for case in cases if any(f"'{field}')" in case[0] for field in FREE)]
+    for name, options in free[::2]:
+        found, _ = hostile_legacy.attempt(hostile_legacy.write(path, **options))
+        if isinstance(found, ValueError):
+            continue
+        stack, adam = found.stack, found.adam
+        assert type(stack.return_sequences) is bool
+        assert stack.steps is None or type(stack.steps) is int
+        assert type(stack.dropout) is float
+        assert 0 <= stack.dropout < 1
+        if adam is not None:
+            assert 0 <= adam.learning_rate <= 1000, name
+            assert 0 <= adam.beta_1 < 1
+            assert 0 <= adam.beta_2 < 1
+            assert 0 <= adam.epsilon <= 1
+            assert adam.clipvalue is None or 0 < adam.clipvalue < 1e12
+
+
+@pytest.mark.parametrize("name", hostile_legacy.EDITS)
+def test_hostile_file(hostile, name):
+    tracemalloc.start()
+    try:
+        result = hostile(edit=hostile_legacy.EDITS[name])
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    assert result == ("equal" if name == "weights of type f8" else "refused")
+
+
+def test_truncated_files(hostile, tmp_path):
+    content = hostile_legacy.write(tmp_path / "old.h5").read_bytes()
+    for name, data in hostile_legacy.truncations(content):
+        assert hostile(data) == "refused", name
+
+
+def test_damaged_bytes(hostile, tmp_path):
+    """Damage of the structure is found; of a number, if it is not possible."""
+    path = hostile_legacy.write(tmp_path / "old.h5")
+    content, ranges = path.read_bytes(), hostile_legacy.numbers_and_texts(path)
+
+    def in_structure(at):
+        return hostile_legacy.place_of(at, *ranges) == "the structure"
+
+    for name, at, data in hostile_legacy.flips(content, 400):
+        result = hostile(data)
+        if result not in ("refused", "equal"):
+            assert not in_structure(at), name
+            assert result in ("changed", "announced"), name
+    cases = list(hostile_legacy.pointers(content, in_structure))
+    for name, data in random.Random(0).sample(cases, 300):
+        assert hostile(data) in ("refused", "equal"), name
+
+
+def test_arrays_that_share_their_bytes(hostile, tmp_path):
+    path = hostile_legacy.write(tmp_path / "old.h5")
+    with h5py.File(path) as file:
+        group = file["model_weights/rnn_1/rnn_1"]
+        [one, other] = (
+            group[name].id.get_offset().to_bytes(8, "little")
+            for name in ("kernel:0", "recurrent_kernel:0")
+        )
+    data = path.read_bytes()
+    assert data.count(other) == 1
+    assert hostile(data) == "equal"
+    assert hostile(data.replace(other, one)) == "refused"
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "\x1b[31m", "dense_1", 5, None])
+def test_layer_names_are_plain(name, tmp_path):
+    config = hostile_legacy.configuration(functional=False)
+    config["config"][0]["config"]["name"] = name
+    path = hostile_legacy.write(tmp_path / "old.h5", config=config)
+    with pytest.raises(ValueError, match=r"layer name .* is not valid, or used twice"):
+        legacy.convert(path, hostile_legacy.VOCABULARY)
+
+
+def test_error_has_no_control_characters(tmp_path):
+    name = "\x1b[31m" + "a" * 1000
+    config = hostile_legacy.configuration()
+    config["config"]["layers"][1]["class_name"] = name
+    path = hostile_legacy.write(tmp_path / "old.h5", config=config)
+    with pytest.raises(ValueError, match=r"x1b\[31ma+… Supp|x1b\[31ma+…") as info:
+        legacy.convert(path, hostile_legacy.VOCABULARY)
+    assert str(info.value).isprintable()
+    assert len(str(info.value)) <= 300
+
+
+def test_path_that_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.h5")
+    for path in (tmp_path, tmp_path / "pipe.h5", "/dev/zero"):
+        with pytest.raises(OSError, match="must be a regular file"):
+            legacy.convert(path, hostile_legacy.VOCABULARY)
+
+
+def test_newer_optimizer_is_dropped_with_a_warning(tmp_path):
+    # Keras 2.11 and later store the learning rate, and pairs of moments.
+    def edit(file):
+        group = file["optimizer_weights"]
+        group["rate:0"] = np.float32(0.01)
+        names = group.attrs["weight_names"]
+        group.attrs["weight_names"] = np.insert(names, 1, b"rate:0")
+
+    path = hostile_legacy.write(tmp_path / "old.h5", edit=edit)
+    with pytest.warns(UserWarning, match=r"Adam.* is dropped"):
+        assert not legacy.convert(path, hostile_legacy.VOCABULARY).compiled
 
 
 def test_command_line(write, tmp_path, monkeypatch, capsys):

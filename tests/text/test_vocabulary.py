@@ -432,6 +432,78 @@ def test_json_of_something_else(text):
         Vocabulary.from_json(text)
 
 
+CONFIG = {"level": "character", "unknown": "error", "symbols": ["a", "b"]}
+
+
+def test_config():
+    for built in (Vocabulary("ba"), Vocabulary.from_text("to be", "word", None)):
+        assert Vocabulary.from_config(built.get_config()) == built
+    assert Vocabulary.from_config(CONFIG).get_config() == CONFIG
+
+
+WRONG = [None, True, 0, 1.5, float("nan"), "", "ab", "\x1b[31m", [], {}, b"a", object()]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *WRONG,
+        {},
+        *({key: CONFIG[key] for key in CONFIG if key != left} for left in CONFIG),
+        {**CONFIG, "other": 1},
+        *({**CONFIG, key: value} for key in CONFIG for value in WRONG),
+        *({**CONFIG, "symbols": ["a", value]} for value in WRONG),
+        *(
+            {**CONFIG, "level": "word", "symbols": ["a", value]}
+            for value in WRONG
+            if value != "ab"  # a word
+        ),
+        *({**CONFIG, "symbols": each} for each in ("ab", ("a", "b"), {"a": 0}, {"a"})),
+        *({**CONFIG, "symbols": each} for each in (["b", "a"], ["a", "a"], [["a"]])),
+        {**CONFIG, "symbols": ["a\x1b[31m" * 100_000]},
+        {**CONFIG, "level": "word", "symbols": ["a" * 65_537]},
+        {**CONFIG, "level": "\x1b[31m" * 100_000},
+        {**CONFIG, "unknown": "\x1b[31m\n" * 100_000},
+        {**CONFIG, "unknown": ["\x1b[31m\n"] * 100_000},
+    ],
+    ids=itertools.count(),
+)
+def test_config_of_something_else(config):
+    with pytest.raises(ValueError) as info:
+        Vocabulary.from_config(config)
+    assert type(info.value) is ValueError
+    assert str(info.value).isprintable()
+    assert len(str(info.value)) <= 300
+    if isinstance(config, dict) and set(config) == set(CONFIG):
+        # The constructor sorts, and takes any iterable, but no other types.
+        for arguments in ({**config, "symbols": [1]}, {**config, "symbols": 1}):
+            with pytest.raises(ValueError) as info:
+                Vocabulary(**arguments)
+            assert str(info.value).isprintable()
+
+
+def test_number_of_symbols_is_limited(monkeypatch):
+    monkeypatch.setattr(vocabulary, "_MAX_SYMBOLS", 3)
+    assert len(Vocabulary("abca")) == 3
+    with pytest.raises(ValueError, match="4 symbols are more than 3"):
+        Vocabulary("abcd")
+
+
+def test_longest_symbol():
+    word = "a" * 65_536
+    assert Vocabulary.from_text(word, "word").symbols == (word,)
+    with pytest.raises(ValueError, match=r"has 65,537 characters.*level='character'"):
+        Vocabulary.from_text(word + "a", "word")
+
+
+def test_error_about_a_long_unknown_word_is_short():
+    text = "\x1b[31m" + "word" * 100_000
+    with pytest.raises(UnknownSymbolsError) as info:
+        Vocabulary("abc", level="word").encode(text)
+    assert str(info.value).isprintable()
+    assert len(str(info.value)) < 400
+
+
 def test_json_keeps_level_and_policy():
     built = Vocabulary.from_text("to be or", "word", unknown="be")
     read = Vocabulary.from_json(built.to_json())

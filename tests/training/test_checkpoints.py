@@ -1,144 +1,455 @@
-import zipfile
+"""A resumed training is the uninterrupted one, wherever it stopped."""
+
+import random
+import shutil
+import warnings
 
 import keras
 import numpy as np
 import pytest
 
 import textgen
-from textgen import Checkpoints, LanguageModel, Vocabulary, WindowDataset
+from textgen import Checkpoints, LanguageModel, Vocabulary, WindowDataset, model_file
 
-VOCABULARY = Vocabulary.from_text("abcdefgh")
-IDS = np.random.default_rng(0).integers(0, 8, 80).astype(np.int8)
-TRAIN, VALIDATION = IDS[:60], IDS[60:]
+VOCABULARY = Vocabulary.from_text("abcdefgh\n")
+IDS = np.random.default_rng(0).integers(0, 9, 150).astype(np.int8)
+TRAIN, VALIDATION = IDS[:120], IDS[120:]
 
 
-def train(folder, epochs, resume=False, **kwargs):
-    """Trains until `epochs` epochs are done; returns model, history, checkpoints."""
-    checkpoints = Checkpoints(folder, resume=resume, **kwargs)
+class StopAtError(Exception):
+    """An error of a user's callback."""
+
+
+class Fail(keras.callbacks.Callback):
+    """Raises an error at the n-th event of a kind."""
+
+    def __init__(self, event, number):
+        super().__init__()
+        self.remaining = number
+        setattr(self, event, self.count)
+
+    def count(self, *_, **__):
+        self.remaining -= 1
+        if not self.remaining:
+            raise StopAtError
+
+
+class Draws(keras.callbacks.Callback):
+    """Draws numbers at each batch, and has a state."""
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.drawn.append([batch, random.random(), np.random.rand()])
+
+    def get_state(self):
+        return {"drawn": self.drawn}
+
+    def set_state(self, state):
+        self.drawn = state["drawn"]
+
+
+class Windows:
+    """Many-to-one windows, dropout, early stopping and a schedule of plateaus."""
+
+    epochs, events = 3, (("on_train_batch_end", 3), ("on_test_begin", 2))
+    metric = "sparse_top_k_categorical_accuracy"  # Keras creates it at the first step
+
+    def model(self):
+        model = LanguageModel(VOCABULARY, units=4, sequence_length=3, dropout=0.3)
+        model.compile(
+            keras.optimizers.Adam(0.05),
+            metrics=["accuracy", self.metric],
+            run_eagerly=True,
+        )
+        return model
+
+    def arguments(self):
+        return {
+            "x": WindowDataset(TRAIN, 3, 2, 20, seed=3),
+            "validation_data": WindowDataset(VALIDATION, 3, 1, 16),
+        }
+
+    def callbacks(self):
+        return [
+            keras.callbacks.EarlyStopping(patience=1, restore_best_weights=True),
+            keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=0.5),
+            keras.callbacks.LearningRateScheduler(lambda _, rate: 0.9 * rate),
+            textgen.SampleText("a", 1.0, every=4, unit="batch", max_new_tokens=2),
+        ]
+
+
+class Stateful(Windows):
+    """Carried states, dropout, weight averages, accumulated gradients, a schedule."""
+
+    epochs, events = 3, (("on_train_batch_end", 2), ("on_train_batch_begin", 9))
+
+    def model(self):
+        model = LanguageModel(
+            VOCABULARY,
+            cell="gru",
+            units=5,
+            dropout=0.3,
+            weight_dropout=0.2,
+            return_sequences=True,
+            stateful=True,
+            batch_size=4,
+        )
+        optimizer = keras.optimizers.Adam(
+            textgen.warmup_cosine(0.05, 12, 2),
+            use_ema=True,
+            ema_momentum=0.9,
+            gradient_accumulation_steps=2,
+        )
+        model.compile(optimizer, metrics=[textgen.Perplexity()], run_eagerly=True)
+        return model
+
+    def arguments(self):
+        return {
+            "x": textgen.SequenceDataset(TRAIN, 5, 4, sampling="consecutive", seed=1)
+        }
+
+    def callbacks(self):
+        return [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+
+
+class Lines(Windows):
+    """Lines; epochs of two thirds of a pass, several steps per execution."""
+
+    epochs, events = 4, (("on_train_batch_end", 3), ("on_epoch_begin", 3))
+
+    def model(self):
+        model = LanguageModel(VOCABULARY, units=5, return_sequences=True)
+        model.compile(keras.optimizers.RMSprop(0.02), steps_per_execution=2)
+        return model
+
+    def arguments(self):
+        lines = textgen.LineDataset(TRAIN, VOCABULARY.ids["\n"], batch_size=3)
+        return {"x": lines, "steps_per_epoch": 4}
+
+    def callbacks(self):
+        return []
+
+
+class Arrays(Windows):
+    """Arrays with weights, of which a part is the validation."""
+
+    events = (("on_train_batch_end", 5), ("on_epoch_end", 2))
+    metric = "top_k_categorical_accuracy"
+
+    def arguments(self):
+        x, y = textgen.vectorize(TRAIN, len(VOCABULARY), 3, 2)
+        weights = np.linspace(0.5, 1.5, len(x))
+        return {
+            "x": x,
+            "y": y,
+            "sample_weight": weights,
+            "batch_size": 16,
+            "validation_split": 0.25,
+            "class_weight": {0: 2.0},
+        }
+
+
+def train(case, folder, resume=False, fail=None, **options):
+    """Returns model, history, and everything else that must be equal."""
+    checkpoints = Checkpoints(folder, resume=resume, **options)
+    keras.utils.set_random_seed(1 if resume else 0)
+    model = textgen.load(checkpoints.last) if resume else case.model()
     if resume:
-        model = textgen.load(checkpoints.last)
-    else:
-        keras.utils.set_random_seed(0)
-        model = LanguageModel(VOCABULARY, units=8, sequence_length=5, dropout=0.3)
-        model.compile(keras.optimizers.Adam(0.05))
-    history = model.fit(
-        WindowDataset(TRAIN, 5, 1, 16),
-        initial_epoch=checkpoints.epoch,
-        epochs=epochs,
-        validation_data=WindowDataset(VALIDATION, 5, 1, 16),
-        callbacks=[checkpoints],
-        verbose=0,
-    )
-    return model, history.history, checkpoints
+        model.run_eagerly = not isinstance(case, Lines)
+    draws = Draws()
+    callbacks = [
+        *(() if fail is None else (Fail(*fail),)),
+        *case.callbacks(),
+        keras.callbacks.CSVLogger(folder.with_suffix(".csv")),
+        draws,
+    ]
+    # `fit` puts checkpoints behind the others.
+    callbacks.insert(0, checkpoints)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*ran out of data")
+        history = model.fit(
+            **case.arguments(), epochs=case.epochs, callbacks=callbacks, verbose=0
+        )
+    return model, history, draws, checkpoints
 
 
-def variables(model):
+def values(model):
     found = [*model.variables, *model.optimizer.variables]
     return [keras.ops.convert_to_numpy(each) for each in found]
 
 
-@pytest.mark.parametrize("stops", [(1,), (2, 3)])
-def test_resumed_training_is_the_uninterrupted_one(stops, tmp_path):
-    expected, history, _ = train(tmp_path / "whole", 5)
-    losses = []
-    for number, epochs in enumerate((*stops, 5)):
-        model, part, _ = train(tmp_path / "parts", epochs, resume=number > 0)
-        losses += part["val_loss"]
-    assert losses == history["val_loss"]
-    for one, other in zip(variables(expected), variables(model), strict=True):
-        np.testing.assert_array_equal(one, other)
+def assert_same(one, other):
+    (model, history, draws, checkpoints), (model2, history2, draws2, checkpoints2) = (
+        one,
+        other,
+    )
+    for a, b in zip(values(model), values(model2), strict=True):
+        assert np.array_equal(a, b)
+    assert history.history == history2.history
+    assert history.epoch == history2.epoch
+    assert draws.drawn == draws2.drawn
+    for name in ("epoch", "step", "batches", "best_value"):
+        assert getattr(checkpoints, name) == getattr(checkpoints2, name)
+    for path, path2 in (
+        (checkpoints.best, checkpoints2.best),
+        (checkpoints.last, checkpoints2.last),
+    ):
+        for a, b in zip(
+            values(textgen.load(path)), values(textgen.load(path2)), strict=True
+        ):
+            assert np.array_equal(a, b)
+    log, log2 = (
+        each.folder.with_suffix(".csv").read_bytes()
+        for each in (checkpoints, checkpoints2)
+    )
+    assert log == log2
+    assert len(log.splitlines()) == 1 + checkpoints.epoch
 
 
-def test_files_are_the_last_and_the_best_epoch(tmp_path):
-    _, history, checkpoints = train(tmp_path, 6)
-    losses = history["val_loss"]
-    assert losses.index(min(losses)) < 5, "the best epoch must not be the last one"
-    last, best = map(textgen.load, (checkpoints.last, checkpoints.best))
-    data = WindowDataset(VALIDATION, 5, 1, 16)
-    for state, loss in ((last, losses[-1]), (best, min(losses))):
-        assert state.evaluate(data, verbose=0) == pytest.approx(loss, rel=1e-6)
-    assert checkpoints.epoch == 6
+@pytest.mark.parametrize("case", [Windows, Stateful, Lines, Arrays])
+def test_resumed_training_is_the_uninterrupted_one(case, tmp_path):
+    case = case()
+    expected = train(case, tmp_path / "whole", every=1, keep=1000)
+    for event, number in case.events:
+        folder = tmp_path / f"{event}-{number}"
+        with pytest.raises(StopAtError):
+            train(case, folder, fail=(event, number), every=1)
+        assert_same(expected, train(case, folder, resume=True))
+    # A process that was killed leaves a row that no checkpoint knows.
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    shutil.copy(expected[-1].best, folder)
+    shutil.copy(sorted((tmp_path / "whole").glob("step-*.keras"))[-2], folder)
+    folder.with_suffix(".csv").write_text("rows\nof\nthe lost\npart\n")
+    assert_same(expected, train(case, folder, resume=True))
+    # The process was killed after the last state: nothing is left to train.
+    assert_same(expected, train(case, folder, resume=True))
+
+
+def test_training_is_resumed_several_times_and_extended(tmp_path):
+    case = Windows()
+    case.callbacks = lambda: []
+    expected = train(case, tmp_path / "whole")
+    folder = tmp_path / "parts"
+    for number, (epochs, fail) in enumerate(
+        [(1, None), (3, 1), (3, 4), (2, None), (3, None)]
+    ):
+        case.epochs = epochs
+        resume = number > 0
+        if fail is None:
+            result = train(case, folder, resume=resume, every=1)
+        else:
+            with pytest.raises(StopAtError):
+                train(case, folder, resume, ("on_train_batch_end", fail), every=1)
+    assert_same(expected, result)
+
+
+def test_training_that_early_stopping_ended_is_not_continued(tmp_path):
+    case = Windows()
+    case.callbacks = lambda: [
+        keras.callbacks.EarlyStopping("loss", patience=1, min_delta=1e9)
+    ]
+    expected = train(case, tmp_path / "a")
+    assert expected[-1].epoch == 2
+    assert_same(expected, train(case, tmp_path / "a", resume=True))
+    case.epochs = 4
+    assert train(case, tmp_path / "a", resume=True)[-1].epoch == 3
+
+
+def generator():
+    while True:
+        yield from (WindowDataset(TRAIN, 3, 2, 20)[index] for index in range(3))
+
+
+def test_other_data_are_resumed_after_an_epoch(tmp_path):
+    case = Windows()
+    case.callbacks = lambda: []
+    case.arguments = lambda: {"x": generator(), "steps_per_epoch": 3}
+    expected = train(case, tmp_path / "whole", every=1)
+    with pytest.raises(StopAtError):
+        train(case, tmp_path / "part", fail=("on_train_batch_end", 5), every=1)
+    resumed = train(case, tmp_path / "part", resume=True)
+    assert_same(expected, resumed)
+
+
+def test_files_are_the_newest_states_and_the_best_model(tmp_path):
+    case = Windows()
+    case.callbacks = lambda: []
+    _, history, _, checkpoints = train(case, tmp_path / "a", every=2, keep=3)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {
+        "best.keras",
+        *(f"step-{number:09}.keras" for number in (6, 8, 9)),
+    }
+    assert checkpoints.last == tmp_path / "a" / "step-000000009.keras"
+    losses = history.history["val_loss"]
+    data = case.arguments()["validation_data"]
+    for path, loss in ((checkpoints.last, losses[-1]), (checkpoints.best, min(losses))):
+        assert textgen.load(path).evaluate(data, verbose=0)[0] == pytest.approx(loss)
     assert checkpoints.best_value == min(losses)
-    resumed = Checkpoints(tmp_path, resume=True)
-    assert (resumed.epoch, resumed.best_value) == (6, min(losses))
-    assert {path.name for path in tmp_path.iterdir()} == {"last.keras", "best.keras"}
+    assert (checkpoints.epoch, checkpoints.step, checkpoints.batches) == (3, 0, 9)
 
 
-def test_best_epoch_is_remembered_when_resumed(tmp_path):
-    model = LanguageModel(VOCABULARY, units=2)
-    model.compile()
-
-    def end_epochs(checkpoints, first, losses):
-        checkpoints.set_model(model)
-        for epoch, loss in enumerate(losses, first):
-            checkpoints.on_epoch_end(epoch, {"loss": 0.0, "val_loss": loss})
-
-    end_epochs(Checkpoints(tmp_path), 0, [2.0, 1.0, 1.5])
-    best = (tmp_path / "best.keras").read_bytes()
-    resumed = Checkpoints(tmp_path, resume=True)
-    assert (resumed.epoch, resumed.best_value) == (3, 1.0)
-    end_epochs(resumed, 3, [1.25])
-    assert (tmp_path / "best.keras").read_bytes() == best
-    end_epochs(resumed, 4, [0.75])
-    assert (tmp_path / "best.keras").read_bytes() != best
-    assert Checkpoints(tmp_path, resume=True).best_value == 0.75
+def simple(folder, resume=False, epochs=2, **options):
+    """Trains the smallest model; returns model and checkpoints."""
+    checkpoints = Checkpoints(folder, resume=resume, **options)
+    model = textgen.load(checkpoints.last) if resume else small()
+    data = WindowDataset(TRAIN, 3, 2, 30)
+    model.fit(data, epochs=epochs, callbacks=checkpoints, verbose=0)
+    return model, checkpoints
 
 
-def test_training_without_validation_is_judged_by_its_loss(tmp_path):
+def small():
     keras.utils.set_random_seed(0)
-    model = LanguageModel(VOCABULARY, units=8, sequence_length=5)
-    model.compile()
-    checkpoints = Checkpoints(tmp_path / "new" / "folder")
-    data = WindowDataset(TRAIN, 5)
-    losses = model.fit(data, epochs=2, callbacks=[checkpoints], verbose=0).history
-    assert checkpoints.best_value == min(losses["loss"])
-    with pytest.raises(ValueError, match=r"monitor=.nats. must be a value .*: loss"):
-        model.fit(data, callbacks=[Checkpoints(tmp_path, monitor="nats")], verbose=0)
+    model = LanguageModel(VOCABULARY, units=2, sequence_length=3)
+    model.compile(run_eagerly=True)
+    return model
 
 
-def test_state_of_a_failed_epoch_is_not_kept(tmp_path):
-    _, _, checkpoints = train(tmp_path, 2)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for loss in (float("nan"), float("inf")):
-        checkpoints.on_epoch_end(2, {"val_loss": loss})
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+def test_damaged_newest_state_is_reported_and_the_one_before_is_used(tmp_path):
+    _, checkpoints = simple(tmp_path, every=1, keep=3)
+    newest, *older = sorted(tmp_path.glob("step-*.keras"), reverse=True)
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    with pytest.warns(
+        UserWarning, match=rf"damaged.*one before is used.*{newest.name}"
+    ):
+        resumed = Checkpoints(tmp_path, resume=True)
+    assert resumed.last == older[0]
+    del resumed, checkpoints
+    for path in older:
+        path.write_bytes(b"")
+    with (
+        pytest.warns(UserWarning, match="damaged"),
+        pytest.raises(ValueError, match=r"All checkpoints .* damaged.*another folder"),
+    ):
+        Checkpoints(tmp_path, resume=True)
+    assert newest.exists()
 
 
-def test_interrupted_write_leaves_the_state_before(tmp_path, monkeypatch):
-    _, _, checkpoints = train(tmp_path, 2)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(zipfile.ZipFile, "writestr", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoints.on_epoch_end(2, {"val_loss": 0.0})
-    monkeypatch.undo()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert Checkpoints(tmp_path, resume=True).epoch == 2
+def test_damaged_states_are_removed_when_a_new_one_has_been_written(tmp_path):
+    simple(tmp_path, every=1, keep=2)
+    newest, _ = sorted(tmp_path.glob("step-*.keras"), reverse=True)
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="damaged"):
+        simple(tmp_path, resume=True)
+    assert model_file.read_training(newest)[0]["epoch"] == 2
 
 
 def test_nothing_to_resume_and_nothing_to_overwrite(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"last\.keras does not exist.*without"):
+    with pytest.raises(FileNotFoundError, match=r"no step-.*start without resume"):
         Checkpoints(tmp_path, resume=True)
-    train(tmp_path, 1)
+    simple(tmp_path / "a")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     with pytest.raises(FileExistsError, match="contains a training: resume it, or"):
-        Checkpoints(tmp_path)
-    Checkpoints(tmp_path, overwrite=True)
-    assert not tmp_path.exists()
+        Checkpoints(tmp_path / "a")
+    # A new training replaces the old one with its first state, not before.
+    Checkpoints(tmp_path / "a", overwrite=True)
+    checkpoints = Checkpoints(tmp_path / "a", overwrite=True)
+    with pytest.raises(StopAtError):
+        small().fit(
+            WindowDataset(TRAIN, 3, 2, 30),
+            callbacks=[checkpoints, Fail("on_train_batch_end", 1)],
+            verbose=0,
+        )
+    assert {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()} == before
+    simple(tmp_path / "a", overwrite=True, epochs=1)
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert names == {"best.keras", "step-000000002.keras"}
 
 
-@pytest.mark.parametrize("kind", ["text", "model"])
-def test_file_of_another_kind_is_refused(kind, tmp_path):
-    if kind == "text":
-        (tmp_path / "last.keras").write_text("no model")
-    else:
-        LanguageModel(VOCABULARY, units=2).save(tmp_path / "last.keras")
-    with pytest.raises(
-        ValueError, match=r"last\.keras is damaged, or .*: start without resume"
+def test_model_that_is_not_that_of_the_checkpoint_is_refused(tmp_path):
+    model, checkpoints = simple(tmp_path)
+    checkpoints = Checkpoints(tmp_path, resume=True)
+    data = WindowDataset(TRAIN, 3, 2, 30)
+    with pytest.raises(ValueError, match=r"other weights.*load\(checkpoints.last\)"):
+        small().fit(data, epochs=3, callbacks=[checkpoints], verbose=0)
+    with pytest.raises(ValueError, match="initial_epoch=1 must be 2"):
+        model.fit(data, initial_epoch=1, epochs=3, callbacks=[checkpoints], verbose=0)
+    model.fit(data, initial_epoch=2, epochs=3, callbacks=[checkpoints], verbose=0)
+    # A second `fit` continues the same training.
+    model.fit(data, epochs=5, callbacks=[checkpoints], verbose=0)
+    assert checkpoints.epoch == 5
+    model.compile()
+    with pytest.raises(ValueError, match="do not compile it again"):
+        model.fit(data, epochs=6, callbacks=[checkpoints], verbose=0)
+
+
+def test_other_data_within_an_epoch_are_refused(tmp_path):
+    with pytest.raises(StopAtError):
+        small().fit(
+            WindowDataset(TRAIN, 3, 2, 20),
+            callbacks=[
+                Checkpoints(tmp_path, every=1),
+                Fail("on_train_batch_begin", 3),
+            ],
+            verbose=0,
+        )
+    checkpoints = Checkpoints(tmp_path, resume=True)
+    assert (checkpoints.epoch, checkpoints.step) == (0, 2)
+    model = textgen.load(checkpoints.last)
+    for data in (
+        WindowDataset(TRAIN, 3, 2, 10),
+        WindowDataset(TRAIN, 3, 2, 20, seed=1),
+        WindowDataset(TRAIN[::-1], 3, 2, 20),
+        generator(),
     ):
-        Checkpoints(tmp_path, resume=True)
+        with pytest.raises(ValueError, match=r"within an epoch, after 2 of 3 batches"):
+            model.fit(data, steps_per_epoch=3, callbacks=[checkpoints], verbose=0)
+
+
+def test_loss_that_decides_which_epoch_is_best(tmp_path):
+    data = WindowDataset(TRAIN, 3, 2, 30)
+    checkpoints = Checkpoints(tmp_path / "new" / "folder")
+    history = small().fit(data, epochs=2, callbacks=[checkpoints], verbose=0)
+    assert checkpoints.best_value == min(history.history["loss"])
+    with pytest.raises(ValueError, match=r"monitor=.nats. must be a value .*: loss"):
+        small().fit(
+            data, callbacks=[Checkpoints(tmp_path / "b", monitor="nats")], verbose=0
+        )
+    checkpoints = Checkpoints(tmp_path / "c")
+    history = small().fit(
+        data,
+        epochs=4,
+        validation_data=WindowDataset(VALIDATION, 3, 1, 16),
+        validation_freq=2,
+        callbacks=[checkpoints],
+        verbose=0,
+    )
+    assert checkpoints.best_value == min(history.history["val_loss"])
+
+
+@pytest.mark.parametrize("every", [0, -1, True, 1.5, "", "5", "0s", "1 day"])
+def test_bad_interval_is_named(every, tmp_path):
+    with pytest.raises(ValueError, match=r"every=.*'30s', '10min', '2h'"):
+        Checkpoints(tmp_path, every=every)
+
+
+def test_other_bad_arguments_are_named(tmp_path):
+    with pytest.raises(ValueError, match="keep=0 must be a positive integer"):
+        Checkpoints(tmp_path, keep=0)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="file is a file: pass the name of a"):
+        Checkpoints(tmp_path / "file")
+    data = WindowDataset(TRAIN, 3, 2, 30)
+    with pytest.raises(ValueError, match="only one Checkpoints"):
+        both = [Checkpoints(tmp_path / "a"), Checkpoints(tmp_path / "b")]
+        small().fit(data, callbacks=both, verbose=0)
+
+
+def test_model_of_keras_is_refused(tmp_path):
+    plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    plain.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"needs a textgen\.LanguageModel.*not a Seq"):
+        plain.fit(
+            np.zeros((4, 3)),
+            np.zeros((4, 2)),
+            callbacks=[Checkpoints(tmp_path)],
+            verbose=0,
+        )
 
 
 def test_stripped_copy_generates_the_same():

@@ -1,4 +1,4 @@
-"""Functions that several commands use: load models, split texts, check files."""
+"""Functions that several commands use: read and write files, split texts."""
 
 import argparse
 import os
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 import textgen
+from textgen.cli.writing import keyboard_interrupts
 from textgen.models import catalogue
-from textgen.text import splits
+from textgen.text import corpora, splits
 
 
 def load(arguments: argparse.Namespace) -> Any:
@@ -35,6 +36,20 @@ def load(arguments: argparse.Namespace) -> Any:
             f"--unknown {unknown} must be error, skip, or a symbol of the vocabulary."
         )
     return model
+
+
+def read_corpus(name: str, arguments: argparse.Namespace) -> str:
+    """Returns a corpus in the `--encoding`, and in lower case with `--lowercase`.
+
+    Raises:
+        OSError, ValueError: As for `textgen.load_corpus`.
+    """
+    with keyboard_interrupts():  # a download ends in order
+        return corpora.load_corpus(
+            name,
+            lowercase=getattr(arguments, "lowercase", False),
+            encoding=getattr(arguments, "encoding", "utf-8"),
+        )
 
 
 def corpus_notes(arguments: argparse.Namespace) -> dict[str, Any]:

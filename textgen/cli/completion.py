@@ -88,6 +88,7 @@ def complete(
     unknown: str | None = None,
     stop: list[str] | None = None,
     top_k: int | None = None,
+    may_save: bool | None = None,
 ) -> int:
     """Completes one beginning after another, until the input ends.
 
@@ -109,6 +110,8 @@ def complete(
         unknown: str or `None`. What the model does with symbols that it does not know.
         stop: list of str or `None`. A text ends before the first of these strings.
         top_k: int or `None`. Sample from the K most probable tokens.
+        may_save: bool or `None`. Whether `/save` may write files. Defaults to `None`:
+            only if the input is a terminal.
 
     Returns:
         int. The exit code: 0, or 2 if a line of a pipe caused an error.
@@ -140,6 +143,7 @@ def complete(
     session.stop = stop
     if top_k is not None:
         session.top_k = parse_integer("top-k", str(top_k), 1)
+    session.may_save = session.console.asks if may_save is None else may_save
     return session.run()
 
 
@@ -180,6 +184,7 @@ class Session:
 
         descriptions = {name: command.help for name, command in COMMANDS.items()}
         self.console = Console(input, output, errors, descriptions)
+        self.may_save = self.console.asks
         self.ended = False
 
     @property

@@ -6,12 +6,16 @@ Each command is a function that takes the session and the rest of the line. It r
 
 import contextlib
 import itertools
+import math
 import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from textgen.cli import writing
+from textgen.cli.options import MAX_INTEGER, MAXIMUMS
 
 if TYPE_CHECKING:
     from textgen.cli.completion import Session
@@ -26,6 +30,12 @@ EDITOR_NOTE = (
     "Tab key completes commands; the arrow keys bring back earlier lines."
 )
 
+_MAXIMUMS = {
+    "length": MAXIMUMS["max_new_tokens"],
+    "lines": MAXIMUMS["max_lines"],
+    "top-k": MAX_INTEGER,
+    "choose": MAX_INTEGER,
+}
 _CHOICES = 5  # symbols that /choose shows by default
 _TITLE_WORDS, _TITLE_LENGTH = 4, 40  # of a file name, in words and characters
 
@@ -129,6 +139,11 @@ def choose(session: "Session", argument: str) -> None:
 def save(session: "Session", argument: str) -> None:
     """Saves the last text to a new file."""
     name = argument.strip()
+    if not session.may_save:
+        raise ValueError(
+            "/save writes files only if a terminal is the input, or with --allow-save: "
+            "redirect the output instead, as in textgen complete MODEL > poems.txt"
+        )
     if not name:
         raise ValueError(
             "/save needs the name of a file or folder, as in /save poem.txt or "
@@ -254,6 +269,9 @@ def parse_integer(name: str, word: str, least: int) -> int:
     value = None
     with contextlib.suppress(ValueError):
         value = int(word)
+    most = _MAXIMUMS.get(name, math.inf)
+    if value is not None and value > most:
+        raise ValueError(f"{name} {word} must be at most {most}, as in /{name} 5")
     if value is None or value < least:
         raise ValueError(
             f"{name} {word} must be an integer of at least {least}, as in /{name} 5"
@@ -296,9 +314,7 @@ def _write_new_file(text: str, name: str) -> Path:
 
 
 def _write(text: str, path: Path) -> None:
-    # "x" fails if the file exists, even if another program has just created it.
-    with open(path, "x", encoding="utf-8", errors="replace") as file:
-        file.write(text + "\n" * (not text.endswith("\n")))
+    writing.write_new(path, text + "\n" * (not text.endswith("\n")))
 
 
 def _numbered(folder: Path, title: str) -> Iterator[Path]:

@@ -10,6 +10,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
+from textgen.cli.options import MESSAGE_LIMIT
+from textgen.messages import printable, without_controls
+
 if TYPE_CHECKING:
     from textgen.cli.line_editor import LineEditor
 
@@ -79,10 +82,16 @@ class Console:
             self.show("\n")
         self._wrote = True
         shown = prompt.rpartition("\n")[2] if continues else prompt
-        self.show(f"{_BOLD}{shown}{_PLAIN}" if shown and self.colour else shown)
+        bold = bool(shown and self.colour)
+        self._print(_BOLD * bold)
+        self.show(shown)
+        self._print(_PLAIN * bold)
 
     def show(self, text: str) -> None:
-        """Prints a piece of a text."""
+        """Prints a piece of a text; at a terminal, control characters are escaped."""
+        self._print(without_controls(text) if self.output.isatty() else text)
+
+    def _print(self, text: str) -> None:
         print(text, end="", file=self.output, flush=True)
 
     def end_text(self, text: str) -> None:
@@ -93,8 +102,8 @@ class Console:
             self.show("\n")
 
     def tell(self, message: str, end: str = "\n") -> None:
-        """Prints a message."""
-        print(message, end=end, file=self.talk, flush=True)
+        """Prints a message; control characters are escaped."""
+        print(without_controls(message), end=end, file=self.talk, flush=True)
 
     def tell_wrapped(self, message: str, first: str = "", indent: str = "") -> None:
         """Prints a message that is wrapped at words.
@@ -127,7 +136,7 @@ class Console:
     def complain(self, error: Exception | str) -> None:
         """Reports an error; in a pipe, in one line with the number of the line."""
         self.failed = True
-        message = " ".join(str(error).split()) or type(error).__name__
+        message = printable(error, MESSAGE_LIMIT) or type(error).__name__
         if self.asks:
             self.tell_wrapped(message)
         else:

@@ -7,9 +7,9 @@ import warnings
 from typing import Any
 
 import textgen
-from textgen.cli import common, options
+from textgen.cli import common, options, writing
+from textgen.messages import printable
 from textgen.quiet import import_keras
-from textgen.text import corpora
 
 
 def add_convert(commands: Any) -> None:
@@ -41,9 +41,7 @@ def add_convert(commands: Any) -> None:
 
 def _convert(arguments: argparse.Namespace) -> None:
     output = common.output_path(arguments, "")
-    text = corpora.load_corpus(
-        arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
-    )
+    text = common.read_corpus(arguments.corpus, arguments)
     import_keras()
     from textgen.models import legacy
 
@@ -52,8 +50,11 @@ def _convert(arguments: argparse.Namespace) -> None:
         vocabulary = textgen.Vocabulary.from_text(text, arguments.level)
         model = legacy.convert(arguments.model, vocabulary)
     for warning in caught:
-        print(f"textgen convert: warning: {warning.message}", file=sys.stderr)
+        message = printable(warning.message, options.MESSAGE_LIMIT)
+        print(f"textgen convert: warning: {message}", file=sys.stderr)
     model.notes = common.corpus_notes(arguments)
-    model.save(output)
+    with writing.keyboard_interrupts():
+        model.save(output)
     more = shlex.join(["textgen", "generate", str(output)])
-    print(f"Saved {output}. To generate text:\n  {more}")
+    more = printable(more, options.MESSAGE_LIMIT)
+    print(f"Saved {printable(output)}. To generate text:\n  {more}")

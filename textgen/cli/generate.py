@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from textgen.cli import common, completion, options
-from textgen.text import corpora
+from textgen.cli import common, completion, options, writing
+from textgen.messages import printable, without_controls
 
 SEPARATOR = "-" * 20  # between texts of several lines
 
 # Minimums of the options that both commands have.
-MINIMUMS = {"temperature": 0, "max_lines": 1, "seed": 0}
+MINIMUMS = {"temperature": 0, "max_lines": 1, "seed": 0, "top_k": 1}
 
 
 def add_generate(commands: Any) -> None:
@@ -116,23 +116,31 @@ def add_complete(commands: Any) -> None:
         description="Ask for the beginning of a text, generate the rest token by "
         f"token, and ask again. {options.TOKEN}\n\nWhile it runs, /help lists commands "
         "that change these options, Ctrl-C stops a text, and Ctrl-D leaves. In a pipe, "
-        "each input line is a beginning.",
+        "each input line is a beginning or a command; /save needs --allow-save there.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_complete, parser=parser)
     options.add_models(parser)
     options.add_writing(parser)
+    parser.add_argument(
+        "--allow-save",
+        action="store_true",
+        help="allow /save, which writes files, also if the input is not a terminal: "
+        "then anyone who writes the input can create files",
+    )
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    options.check_minimums(arguments, {**MINIMUMS, "max_new_tokens": 0, "count": 1})
+    options.check_minimums(
+        arguments, {**MINIMUMS, "max_new_tokens": 0, "count": 1, "num_beams": 1}
+    )
     if arguments.novel and arguments.num_beams is not None:
         raise ValueError("--novel cannot be used with --num-beams.")
     if arguments.output:
         common.check_new_file(arguments.output, "--output")
     known = None
     if arguments.novel:
-        known = corpora.load_corpus(arguments.novel).split("\n")
+        known = common.read_corpus(arguments.novel, arguments).split("\n")
     model = common.load(arguments)
     forbidden = completion.unescape(arguments.forbid)
     if set(model.vocabulary.tokens(forbidden)) >= set(model.vocabulary.symbols):
@@ -165,29 +173,33 @@ def _generate(arguments: argparse.Namespace) -> None:
                 **settings,
             )
         for warning in caught:
-            print(f"textgen generate: {warning.message}", file=sys.stderr)
+            message = printable(warning.message, options.MESSAGE_LIMIT)
+            print(f"textgen generate: {message}", file=sys.stderr)
         several = any("\n" in text.strip("\n") for text in texts)
         between = f"\n{SEPARATOR}\n" if several else "\n"
         pieces = [between.join(texts), "\n"] if texts else []
-    with contextlib.ExitStack() as stack:
-        out = sys.stdout
-        if arguments.output:
-            out = stack.enter_context(open(arguments.output, "x", encoding="utf-8"))
-        for piece in pieces:
-            print(piece, end="", file=out, flush=True)
+    if arguments.output:
+        writing.write_new(arguments.output, "".join(pieces))
+        return
+    shows = without_controls if sys.stdout.isatty() else str
+    for piece in pieces:
+        print(shows(piece), end="", flush=True)
 
 
 def _complete(arguments: argparse.Namespace) -> int:
-    options.check_minimums(
-        arguments, {**MINIMUMS, "max_new_tokens": 1, "max_lines": 0, "top_k": 1}
-    )
-    return completion.complete(
-        common.load(arguments),
-        temperature=arguments.temperature,
-        max_new_tokens=arguments.max_new_tokens,
-        max_lines=arguments.max_lines,
-        stop=[completion.unescape(text) for text in arguments.stop or []] or None,
-        top_k=arguments.top_k,
-        seed=arguments.seed,
-        unknown=arguments.unknown,
-    )
+    options.check_minimums(arguments, {**MINIMUMS, "max_new_tokens": 1, "max_lines": 0})
+    model = common.load(arguments)
+    # At a terminal, Ctrl-C ends a text and not the program.
+    chat = sys.stdin.isatty()
+    with writing.keyboard_interrupts() if chat else contextlib.nullcontext():
+        return completion.complete(
+            model,
+            temperature=arguments.temperature,
+            max_new_tokens=arguments.max_new_tokens,
+            max_lines=arguments.max_lines,
+            stop=[completion.unescape(text) for text in arguments.stop or []] or None,
+            top_k=arguments.top_k,
+            seed=arguments.seed,
+            unknown=arguments.unknown,
+            may_save=arguments.allow_save or None,
+        )

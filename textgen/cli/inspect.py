@@ -10,11 +10,20 @@ from typing import Any
 
 import textgen
 from textgen.cli import common, options
+from textgen.messages import printable
 from textgen.models import catalogue
 from textgen.text import corpora
 
 MAX_SHOWN = 60  # characters of the vocabulary that `info` shows
-INDENT = 16  # columns of the names of the lines
+INDENT = 16  # columns of the names of the lines, at least
+MAX_NOTE = 10_000  # characters of a line of a note
+MAX_LINES = 100  # of a note
+# What `info` calls notes of `textgen train`.
+NAMES = {
+    "lowercase": "lower-cased",
+    "lines": "single lines",
+    "corpus_sha256": "corpus SHA-256",
+}
 
 
 def add_evaluate(commands: Any) -> None:
@@ -75,7 +84,9 @@ def add_info(commands: Any) -> None:
         help="describe a model",
         usage="%(prog)s MODEL",
         description="Describe a model: its network, the text that it was trained on, "
-        "the loss on the part of this text that was held out, and its vocabulary.",
+        "the loss on the part of this text that was held out, what is needed to repeat "
+        "the training (seed, versions, the SHA-256 of the text, the command), and its "
+        "vocabulary.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_info, parser=parser)
@@ -91,9 +102,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     last = arguments.last
     if last is not None and not 0 < last < 1:
         raise ValueError(f"--last {last} must be between 0 and 1.")
-    text: Any = corpora.load_corpus(
-        arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
-    )
+    text: Any = common.read_corpus(arguments.corpus, arguments)
     model = common.load(arguments)
     if last is not None or arguments.lines:
         parts = common.split(text, last or 0.0, model.vocabulary, arguments)
@@ -118,9 +127,10 @@ def _list(arguments: argparse.Namespace) -> None:
         path = catalogue.path_of(name)
         size = f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "missing"
         bits = model.nats / math.log(2)
-        print(f"  {name}: {model.description}")
+        print(f"  {printable(name)}: {printable(model.description)}")
         print(f"    {size}, {model.nats:.3f} nats, {bits:.3f} bits per character")
-        print(f"    {shlex.join(['textgen', 'generate', name, *model.options])}")
+        command = shlex.join(["textgen", "generate", name, *model.options])
+        print(f"    {printable(command)}")
     print("\nCorpora:\n")
     for name, known in corpora.CORPORA.items():
         where = "downloaded when first used" if known.url else "part of textgen"
@@ -131,16 +141,21 @@ def _list(arguments: argparse.Namespace) -> None:
 def _info(arguments: argparse.Namespace) -> None:
     model = common.load(arguments)
     vocabulary = model.vocabulary
-    lines = {**_network(model), **_training(model)}
+    lines = [*_network(model).items(), *_training(model).items()]
     if entry := catalogue.PRETRAINED.get(arguments.models[0]):
-        lines |= {
-            "corpus": entry.corpus,
-            "held-out loss": f"{entry.nats:.4f} nats per character",
-        }
-    lines["vocabulary"] = _vocabulary(vocabulary)
-    for name, value in lines.items():
-        value = value.replace("\n", "\n" + " " * INDENT)
-        print(f"{name + ':':{INDENT - 1}} {value}")
+        loss = f"{entry.nats:.4f} nats per character"
+        lines += [("corpus", entry.corpus), ("held-out loss", loss)]
+    lines.append(("vocabulary", _vocabulary(vocabulary)))
+    # Names and values of notes come from a file that a stranger may have written.
+    lines = [(printable(name, MAX_SHOWN), value) for name, value in lines]
+    indent = max(INDENT, *(len(name) + 2 for name, _ in lines))
+    for name, value in lines:
+        shown = [printable(line, MAX_NOTE) for line in value.split("\n")]
+        if len(shown) > MAX_LINES:
+            others = len(shown) - MAX_LINES
+            shown[MAX_LINES:] = [f"… and {others:,} more lines"]
+        between = "\n" + " " * indent
+        print(f"{name + ':':{indent - 1}} {between.join(shown)}")
 
 
 def _network(model: Any) -> dict[str, str]:
@@ -175,7 +190,8 @@ def _training(model: Any) -> dict[str, str]:
     steps = f"{int(model.optimizer.iterations):,}" if model.compiled else "not compiled"
     if notes.get("level") == model.vocabulary.level:
         del notes["level"]  # the line about the vocabulary says it
-    names: dict[str, str] = {"lowercase": "lower-cased", "lines": "single lines"}
+    if model.compiled and notes.get("steps") == int(model.optimizer.iterations):
+        del notes["steps"]
     loss, share = notes.get("held_out_nats"), notes.get("held_out")
     if isinstance(loss, float) and isinstance(share, float):
         unit = "character" if model.vocabulary.level == "character" else "token"
@@ -188,7 +204,7 @@ def _training(model: Any) -> dict[str, str]:
     elif loss is None and share == 0:
         notes["held-out loss"] = "not measured: no text was held out"
         del notes["held_out"]
-    lines = {names.get(key, key): _shown(value) for key, value in notes.items()}
+    lines = {NAMES.get(key, key): _shown(value) for key, value in notes.items()}
     return {**lines, "training steps": steps}
 
 
@@ -196,6 +212,10 @@ def _shown(value: Any) -> str:
     """Returns a note as text, complete."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict) and all(
+        isinstance(each, str | int | float) for each in value.values()
+    ):
+        return ", ".join(f"{key} {_shown(each)}" for key, each in value.items())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -5,19 +5,24 @@ errors about mistyped arguments are fast.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 
 import textgen
-from textgen.cli import convert, generate, inspect, train
-from textgen.cli.options import HelpFormatter, Parser
-from textgen.cli.streams import discard
+from textgen.cli import convert, generate, inspect, streams, train
+from textgen.cli.options import MESSAGE_LIMIT, HelpFormatter, Parser
+from textgen.messages import printable
 from textgen.text.unknown import UnknownSymbolsError
 
 UNKNOWN_REMEDY = (
     "Use --unknown skip to leave them out, or --unknown S to replace them with a "
     "symbol S of the vocabulary."
+)
+
+NO_MEMORY = (
+    "The memory does not suffice. Use a smaller model, text or batch, or fewer texts."
 )
 
 EXAMPLES = """\
@@ -36,31 +41,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments, without the program's name. Defaults to `sys.argv[1:]`.
 
     Returns:
-        int. The exit code: 0; 1 for an error in the program; 2 for bad input; 130
-        after Ctrl-C.
+        int. The exit code: 0; 1 for an error in the program; 2 for bad input, a file
+        that cannot be written, or too little memory; 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: After the help (code 0), or for mistyped arguments (code 2).
     """
+    streams.open_missing()
     # A terminal cannot show lone surrogates, and an old one lacks more characters.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # it flushes the stream
+                stream.reconfigure(errors="backslashreplace")
+    with streams.checked_output():
+        try:
+            try:
+                return _run(sys.argv[1:] if argv is None else list(argv))
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # the reader closed the pipe
+            return 0
+        except streams.OutputError as error:
+            print(f"textgen: error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            return 130
+
+
+def _run(argv: list[str]) -> int:
+    """Parses the arguments, runs the command, and reports its errors."""
     parser = _parser()
-    argv = sys.argv[1:] if argv is None else argv
     if not argv:
         parser.print_help()
         return 0
     arguments, extra = parser.parse_known_args(argv)
     if extra:
         arguments.parser.refuse(extra)
+    arguments.argv = list(argv)  # `train` stores and repeats the command
     try:
-        code = arguments.run(arguments) or 0
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader closed the pipe. Python would write the rest at exit, and fail.
-        discard(sys.stdout)
-        return 0
+        return arguments.run(arguments) or 0
+    except (BrokenPipeError, streams.OutputError):
+        raise
     except UnknownSymbolsError as error:
         known = "unknown" in arguments  # otherwise only --prompt can have such symbols
         remedy = UNKNOWN_REMEDY if known else "Give another --prompt."
@@ -68,15 +90,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return _fail(arguments, arguments.parser.name_options(str(error)), 2)
     except Exception as error:
+        if _is_memory_error(error):
+            return _fail(arguments, NO_MEMORY, 2)
         if os.environ.get("TEXTGEN_DEBUG"):
             raise
-        message = f"{type(error).__name__}: {error} (TEXTGEN_DEBUG=1 shows where)"
+        reason = printable(error, MESSAGE_LIMIT)
+        message = f"{type(error).__name__}: {reason} (TEXTGEN_DEBUG=1 shows where)"
         return _fail(arguments, message, 1)
-    return code
+
+
+def _is_memory_error(error: Exception) -> bool:
+    """Whether there was too little memory, also for TensorFlow."""
+    return isinstance(error, MemoryError) or any(
+        each.__name__ == "ResourceExhaustedError" for each in type(error).__mro__
+    )
 
 
 def _fail(arguments: argparse.Namespace, message: str, code: int) -> int:
-    line = " ".join(message.split())
+    """Prints an error message in one line, and returns the exit code."""
+    line = printable(message, MESSAGE_LIMIT + 100)
     print(f"textgen {arguments.command}: error: {line}", file=sys.stderr)
     return code
 

@@ -4,11 +4,25 @@ import argparse
 import difflib
 import math
 import re
+import sys
 import textwrap
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from textgen.decoding.defaults import MAX_NEW_TOKENS, TEMPERATURE, TOKENS_PER_LINE
+from textgen.messages import printable
+
+MESSAGE_LIMIT = 1000  # characters of an error message
+
+MAX_INTEGER = 2**31 - 1  # TensorFlow counts in 32 bits in several places
+
+# Larger values would fill the memory, and take weeks.
+MAXIMUMS = {
+    "max_new_tokens": 10**8,
+    "max_lines": 10**6,
+    "count": 10**6,
+    "num_beams": 10**4,
+}
 
 TOKEN = (
     "A token is a character, or a word if the model was trained with --level word; "
@@ -119,11 +133,12 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
 def check_minimums(
     arguments: argparse.Namespace, minimums: Mapping[str, float]
 ) -> None:
-    """Raises ValueError for an option that is below its minimum, infinite or NaN.
+    """Raises ValueError for an option that is too small, too large, infinite or NaN.
 
     Args:
         arguments: The parsed arguments.
-        minimums: Minimum of each option, by the name of its attribute.
+        minimums: Minimum of each option, by the name of its attribute. The maximum of
+            integers is in `MAXIMUMS`, or `MAX_INTEGER`; a seed has none.
     """
     for name, minimum in minimums.items():
         values = getattr(arguments, name)
@@ -133,6 +148,9 @@ def check_minimums(
                 raise ValueError(
                     f"{_option(name)} {value} must be at least {minimum}{finite}."
                 )
+            most = math.inf if name == "seed" else MAXIMUMS.get(name, MAX_INTEGER)
+            if isinstance(value, int) and value > most:
+                raise ValueError(f"{_option(name)} {value} must be at most {most}.")
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -165,7 +183,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints the message in one line, and exits with 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        line = printable(message, MESSAGE_LIMIT)
+        self.exit(2, f"{self.prog}: error: {line} (see {self.prog} --help)\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse ignores that standard output cannot be written.
+        print(message, end="", file=file or sys.stderr)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # Python 3.11 and 3.12 take the value of `--prompt=--` for the end of options.
+        if action.option_strings and arg_strings == ["--"]:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value if action.nargs is None else [value]
+        return super()._get_values(action, arg_strings)
 
     def refuse(self, extra: list[str]) -> NoReturn:
         """Exits with an error about arguments that the command does not have."""

@@ -1,18 +1,17 @@
 """`textgen train`."""
 
 import argparse
-import contextlib
 import math
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import textgen
-from textgen.cli import common, completion, train_options
+from textgen.cli import common, completion, train_checks, train_options, train_safety
 from textgen.cli.streams import lasting_output
 from textgen.quiet import import_keras
 from textgen.text import corpora
@@ -31,74 +30,64 @@ def add_train(commands: Any) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     arguments.overwrite |= arguments.resume  # the files of the training so far
     output = common.output_path(arguments)
+    train_checks.check_replaceable(output, "--output")
+    folder = train_checks.checkpoint_folder(output, arguments)
     train_options.check_options(arguments)
-    print(f"Reading {arguments.corpus}", flush=True)
-    text = corpora.load_corpus(
-        arguments.corpus, lowercase=arguments.lowercase, encoding=arguments.encoding
-    )
-    keras = import_keras()
-    keras.utils.set_random_seed(arguments.seed)
-    checkpoints = _checkpoints(output, arguments)
-
-    size = arguments.vocabulary_size
-    vocabulary = textgen.Vocabulary.from_text(
-        text, arguments.level, size, unknown="error" if size is None else "\ufffd"
-    )
-    train, validation, length = _datasets(text, vocabulary, arguments)
-    rate = _learning_rate(keras, arguments, len(train))
-    if arguments.resume:
-        model = textgen.load(checkpoints.last)
-        if model.vocabulary != vocabulary:
-            raise ValueError(
-                f"{checkpoints.last} was trained on another text than "
-                f"{arguments.corpus}: the vocabularies differ."
+    if arguments.log:
+        train_checks.check_replaceable(arguments.log, "--log")
+    command = train_safety.command_of(arguments.argv, "--resume")
+    with train_safety.Guard(output) as guard, train_safety.short_warnings():
+        if arguments.resume:
+            guard.message = f"Stopped. To continue: {command}"
+        print(f"Reading {arguments.corpus}", flush=True)
+        text = corpora.load_corpus(arguments.corpus, encoding=arguments.encoding)
+        keras = import_keras()
+        _make_reproducible(keras, arguments)
+        checkpoints = _checkpoints(folder, command, arguments)
+        model, train, validation, prompt = _prepare(keras, text, checkpoints, arguments)
+        train_checks.check_space(model, output, folder, arguments.keep)
+        callbacks = _callbacks(keras, model, arguments, prompt)
+        unsaved = f"Stopped before the model was saved. To save it: {command}"
+        try:
+            model.fit(
+                train,
+                epochs=arguments.epochs,
+                validation_data=validation,
+                callbacks=[*callbacks, guard.callback(keras, unsaved), checkpoints],
+                verbose=1 if sys.stdout.isatty() else 2,
             )
-        model.optimizer.learning_rate = rate
-    else:
-        model = _model(vocabulary, arguments, length)
-        model.compile(
-            _optimizer(keras, arguments, rate),
-            jit_compile="auto" if arguments.jit is None else arguments.jit,
-        )
-    model.notes = {
-        **common.corpus_notes(arguments),
-        "lines": arguments.lines,
-        "held_out": arguments.validation,
-    }
-    prompt = _prompt(text, vocabulary, arguments)
-    print(
-        f"{len(text):,} characters, a vocabulary of {len(vocabulary):,} tokens, "
-        f"{len(train):,} batches per epoch, {model.count_params():,} weights"
-    )
-    with _interruptible(model):
-        history = model.fit(
-            train,
-            epochs=arguments.epochs,
-            initial_epoch=checkpoints.epoch,
-            validation_data=validation,
-            callbacks=[*_callbacks(keras, model, arguments, prompt), checkpoints],
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-    if not all(map(math.isfinite, history.history.get("loss", []))):
-        raise ValueError(
-            "The loss became infinite or NaN, and the model was not saved: "
-            f"--learning-rate {arguments.learning_rate} must be smaller."
-        )
-    if not int(model.optimizer.iterations):
-        print("Stopped before the first training step: nothing was saved.")
-        return
-    model.save(output)
-    _print_how_to_generate(output, prompt, arguments)
+        except textgen.TrainingDivergedError as error:
+            raise train_safety.diverged(error, arguments) from error
+        except OSError as error:
+            if not guard.trained:
+                raise
+            warnings.warn(str(error), stacklevel=2)  # no space for the last checkpoint
+        guard.saving = True
+        del model.notes["options"]  # only checkpoints need them
+        train_safety.save(model, output, checkpoints)
+        _print_how_to_generate(output, prompt, checkpoints, arguments)
+        guard.finish()
 
 
-def _checkpoints(output: Any, arguments: argparse.Namespace) -> Any:
+def _make_reproducible(keras: Any, arguments: argparse.Namespace) -> None:
+    """Sets the seed, and chooses deterministic operations."""
+    if arguments.deterministic:
+        from textgen import backend
+
+        backend.make_deterministic()
+    keras.utils.set_random_seed(arguments.seed)
+
+
+def _checkpoints(folder: Path, command: str, arguments: argparse.Namespace) -> Any:
     """Returns the callback that keeps the state of the training."""
-    folder = output.with_suffix(".checkpoints")
     try:
         checkpoints = textgen.Checkpoints(
             folder,
+            every=arguments.every,
+            keep=arguments.keep,
             resume=arguments.resume,
             overwrite=arguments.overwrite and not arguments.resume,
+            how_to_resume=command,
         )
     except FileNotFoundError as error:
         raise FileNotFoundError(
@@ -110,12 +99,71 @@ def _checkpoints(output: Any, arguments: argparse.Namespace) -> Any:
             f"The folder {folder} already contains a training: use --resume to "
             "continue it, --overwrite to replace it, or another --output."
         ) from error
-    if checkpoints.epoch >= arguments.epochs:
+    started = checkpoints.epoch + (checkpoints.step > 0)
+    if arguments.epochs < started:
         raise ValueError(
-            f"--epochs {arguments.epochs} must be greater than {checkpoints.epoch}, "
-            "the number of epochs that this training has done."
+            f"--epochs {arguments.epochs} must be at least {started}, the number of "
+            "epochs that this training has started."
         )
     return checkpoints
+
+
+def _prepare(
+    keras: Any, text: str, checkpoints: Any, arguments: argparse.Namespace
+) -> tuple[Any, Any, Any, str]:
+    """Returns the model, the datasets of training and validation, and the prompt."""
+    command = shlex.join(["textgen", *arguments.argv])
+    notes = {
+        **textgen.training_notes(arguments.corpus, text, arguments.seed, command),
+        **common.corpus_notes(arguments),
+        "lines": arguments.lines,
+        "held_out": arguments.validation,
+        "split": _split_note(arguments),
+    }
+    model = textgen.load(checkpoints.last) if arguments.resume else None
+    if model is not None:
+        train_checks.check_text(notes, model.notes, checkpoints, arguments.corpus)
+    text = text.lower() if arguments.lowercase else text
+    size = arguments.vocabulary_size
+    vocabulary = textgen.Vocabulary.from_text(
+        text, arguments.level, size, unknown="error" if size is None else "\ufffd"
+    )
+    train_checks.check_memory(arguments, len(vocabulary))
+    train, validation, length = _datasets(text, vocabulary, arguments)
+    notes["options"] = train_checks.options_to_repeat(arguments, length)
+    if model is None:
+        model = _model(vocabulary, arguments, length)
+        model.compile(
+            _optimizer(keras, arguments, _learning_rate(keras, arguments, len(train))),
+            jit_compile="auto" if arguments.jit is None else arguments.jit,
+        )
+    else:
+        train_checks.check_options(notes, model.notes, checkpoints)
+        if model.vocabulary != vocabulary:  # an old checkpoint lacks the options
+            raise ValueError(
+                f"{checkpoints.last} was trained on another text than "
+                f"{arguments.corpus}: the vocabularies differ."
+            )
+        _change_optimizer(keras, model, arguments, len(train))
+        progress = ("epochs", "steps", "held_out_nats")
+        notes |= {key: model.notes[key] for key in progress if key in model.notes}
+    model.notes = notes
+    prompt = _prompt(text, vocabulary, arguments)
+    print(
+        f"{len(text):,} characters, a vocabulary of {len(vocabulary):,} tokens, "
+        f"{len(train):,} batches per epoch, {model.count_params():,} weights"
+    )
+    return model, train, validation, prompt
+
+
+def _split_note(arguments: argparse.Namespace) -> str:
+    """Returns how the text was split into training and validation."""
+    if not arguments.validation:
+        return "all for training"
+    share = f"{100 * arguments.validation:.4g} %"
+    if arguments.lines:
+        return f"{share} of the lines for validation, drawn with the seed"
+    return f"the last {share} of the text for validation"
 
 
 def _datasets(
@@ -169,11 +217,11 @@ def _callbacks(
 ) -> list:
     """Returns the callbacks of the training, in order."""
     callbacks = [
-        keras.callbacks.TerminateOnNaN(),
         textgen.SampleText(
             prompt,
             arguments.temperatures,
             max_new_tokens=arguments.max_new_tokens,
+            seed=arguments.seed,
         ),
     ]
     stopping = None
@@ -184,17 +232,18 @@ def _callbacks(
         callbacks.append(stopping)
     if arguments.log:
         callbacks.append(
-            keras.callbacks.CSVLogger(arguments.log, append=arguments.resume)
+            train_safety.log_callback(keras, arguments.log, arguments.resume)
         )
     callbacks.append(_note_taker(keras, model, stopping))
     return callbacks
 
 
 def _note_taker(keras: Any, model: Any, stopping: Any) -> Any:
-    """Returns a callback that notes the number of epochs and the validation loss."""
+    """Returns a callback that notes the progress and the validation loss."""
 
     def note_epoch(epoch: int, logs: dict) -> None:
         model.notes["epochs"] = epoch + 1
+        model.notes["steps"] = int(model.optimizer.iterations)
         if "val_loss" in logs:
             model.notes["held_out_nats"] = float(logs["val_loss"])
 
@@ -209,13 +258,13 @@ def _note_taker(keras: Any, model: Any, stopping: Any) -> Any:
 
 
 def _print_how_to_generate(
-    output: Any, prompt: str, arguments: argparse.Namespace
+    output: Path, prompt: str, checkpoints: Any, arguments: argparse.Namespace
 ) -> None:
     more = ["textgen", "generate", str(output)]
     more += ["--count", "10"] if arguments.lines else ["--prompt", prompt]
     print(
-        f"Saved {output}. The folder {output.with_suffix('.checkpoints')} holds the "
-        f"state of the training, for --resume.\nTo generate text:\n  {shlex.join(more)}"
+        f"Saved {output}. The folder {checkpoints.folder} holds the state of the "
+        f"training, for --resume.\nTo generate text:\n  {shlex.join(more)}"
     )
 
 
@@ -251,24 +300,19 @@ def _optimizer(keras: Any, arguments: argparse.Namespace, rate: Any) -> Any:
     )
 
 
-@contextlib.contextmanager
-def _interruptible(model: Any) -> Iterator[None]:
-    """Makes Ctrl-C end the training after the current step, so the model is valid.
-
-    A KeyboardInterrupt could be raised, and lost, anywhere in Keras or TensorFlow. Only
-    a second Ctrl-C raises it.
-    """
-
-    def stop(*_: Any) -> None:
-        signal.signal(signal.SIGINT, before)
-        model.stop_training = True
-        print("\nStopping: the model will be saved.", flush=True)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _change_optimizer(
+    keras: Any, model: Any, arguments: argparse.Namespace, batches: int
+) -> None:
+    """Gives the optimizer of a resumed training the options of this run."""
+    optimizer = model.optimizer
+    optimizer.clipvalue = arguments.clip_value
+    optimizer.weight_decay = arguments.weight_decay or None
+    rate = _learning_rate(keras, arguments, batches)
+    scheduled = isinstance(optimizer.get_config()["learning_rate"], dict)
+    if scheduled and isinstance(rate, float):
+        # Keras cannot replace a schedule by a number.
+        rate = keras.optimizers.schedules.CosineDecay(rate, 1, alpha=1.0)
+    optimizer.learning_rate = rate
 
 
 def _line_limit(ids: Any, vocabulary: Any) -> int:

@@ -21,6 +21,7 @@ MINIMUMS = {
     "early_stopping": 1,
     "temperatures": 0,
     "seed": 0,
+    "keep": 1,
 }
 
 MAX_SEED = 2**32 - 1  # of NumPy's global random generator, which Keras seeds
@@ -38,7 +39,8 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         "the next token. A token is a character, or a word with --level word. After "
         "each epoch (one pass over the text), the loss and samples of generated text "
         "are printed. At the end, the model is saved in one file, for `textgen "
-        "generate`. Ctrl-C ends the training early and saves the model.",
+        "generate`. The state of the training is saved regularly: Ctrl-C stops the "
+        "training and prints the command that continues it.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(parser=parser)
@@ -58,16 +60,11 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
     add(
         "--overwrite",
         action="store_true",
-        help="replace existing files: the model, its checkpoints and the --log",
+        help="replace existing files: the model, its checkpoints and the --log; the "
+        "old model is kept until the new one is complete",
     )
     add("--log", metavar="CSV", help="write the loss of each epoch to this CSV file")
-    add(
-        "--resume",
-        action="store_true",
-        help="continue an interrupted training, or train for more --epochs; repeat all "
-        "other options. The state after each epoch is kept in a folder: "
-        "poet.checkpoints for --output poet.keras",
-    )
+    _add_checkpoints(parser)
     _add_text(parser)
     _add_model(parser)
     _add_kind(parser)
@@ -75,6 +72,48 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
     _add_optimizer(parser)
     _add_samples(parser)
     return parser
+
+
+def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
+    checkpoints = parser.add_argument_group(
+        "checkpoints",
+        "A checkpoint is the complete state of the training. After a crash or Ctrl-C, "
+        "the same command with --resume continues at the step of the last checkpoint, "
+        "and ends with the same model as a training without interruption.",
+    )
+    add = checkpoints.add_argument
+    add(
+        "--resume",
+        action="store_true",
+        help="continue an interrupted training, or train for more --epochs; repeat all "
+        "other options",
+    )
+    add(
+        "--checkpoint",
+        metavar="DIR",
+        help="folder of the checkpoints (default: poet.checkpoints for --output "
+        "poet.keras)",
+    )
+    add(
+        "--every",
+        type=_interval,
+        metavar="N",
+        help="number of batches, or time such as 30s or 10min, from one checkpoint to "
+        "the next; there is one after each epoch too (default: as often as 2 %% of the "
+        "training time allows)",
+    )
+    add(
+        "--keep",
+        type=int,
+        default=2,
+        metavar="N",
+        help="number of checkpoints to keep, without the one of the best epoch",
+    )
+
+
+def _interval(text: str) -> int | str:
+    """Returns the value of `--every`; `Checkpoints` checks it."""
+    return int(text) if text.lstrip("+-").isdecimal() else text
 
 
 def _add_text(parser: argparse.ArgumentParser) -> None:
@@ -231,7 +270,14 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="random seed; the same seed gives the same model",
+        help="random seed of the initial weights, the order of the data, dropout and "
+        "the samples; on a CPU, the same seed gives exactly the same model",
+    )
+    add(
+        "--deterministic",
+        action="store_true",
+        help="use only operations that give the same result each time, so that --seed "
+        "also gives exactly the same model on a GPU; the training is slower",
     )
 
 

@@ -5,7 +5,7 @@ The list of beams is in Python; one compiled step computes each new id.
 Names of dimensions: V tokens of the vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
@@ -26,11 +26,16 @@ class BeamSearch:
     Args:
         step: Callable. As for `textgen.decoding.loop.Decoder`.
         variables: list of the `keras.Variable`s that `step` reads.
+        key: Hashable or `None`. As for `textgen.decoding.loop.Decoder`.
     """
 
-    def __init__(self, step: Step, variables: Sequence = ()) -> None:
-        self._step = backend.compiled(step, variables)
-        self._advance = backend.compiled(_make_advance(step), variables)
+    def __init__(
+        self, step: Step, variables: Sequence = (), key: Hashable | None = None
+    ) -> None:
+        self._step = backend.compiled(step, variables, key and ("step", key))
+        self._advance = backend.compiled(
+            _make_advance(step), variables, key and ("advance", key)
+        )
 
     def search(
         self,

@@ -3,7 +3,7 @@
 Names of dimensions: N texts, T steps, V tokens of the common vocabulary, F features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,16 @@ class BlendReader(Reader):
     def variables(self) -> Sequence:
         """The variables of all readers."""
         return [each for reader in self.readers for each in reader.variables]
+
+    @property
+    def key(self) -> Hashable | None:
+        """The keys of all readers, their ids and weights."""
+        keys = [reader.key for reader in self.readers]
+        if None in keys:
+            return None
+        starts = [reader.start_id for reader in self.readers]
+        ids = [own.tobytes() for own in self.ids]
+        return "blend", *zip(keys, starts, ids, self.weights, strict=True)
 
     def initial(self, rows: int, empty: bool = False, started: bool = False) -> Any:
         """Returns the carry of each reader before the first ids of texts."""

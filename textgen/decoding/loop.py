@@ -9,7 +9,7 @@ Names of dimensions: N rows (texts generated in parallel), C tokens in a chunk, 
 of the vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,17 @@ class Decoder:
             tensors whose first axis is N); returns the logits of the next ids,
             `(N, V)`, and the new carry. It must use `keras.ops` only.
         variables: list of the `keras.Variable`s that `step` reads.
+        key: Hashable or `None`. Steps with equal keys differ in the values of their
+            variables only; see `backend.compiled`. Defaults to `None`.
     """
 
-    def __init__(self, step: Step, variables: Sequence = ()) -> None:
-        self._step = backend.compiled(step, variables)
-        self._chunk = backend.compiled(_make_chunk(step), variables)
+    def __init__(
+        self, step: Step, variables: Sequence = (), key: Hashable | None = None
+    ) -> None:
+        self._step = backend.compiled(step, variables, key and ("step", key))
+        self._chunk = backend.compiled(
+            _make_chunk(step), variables, key and ("chunk", key)
+        )
 
     def stream(
         self,

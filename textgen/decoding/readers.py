@@ -9,7 +9,7 @@ F features.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,14 @@ class Reader:
     def variables(self) -> Sequence:
         """The `keras.Variable`s that `step` and `read` depend on."""
         raise NotImplementedError
+
+    @property
+    def key(self) -> Hashable | None:
+        """Equal keys: `step` and `read` differ in the values of the variables only.
+
+        `None` if this is not known.
+        """
+        return None
 
     @property
     def begins_with_start(self) -> bool:
@@ -147,7 +155,10 @@ class Reader:
         functions: dict[str, Callable]
         functions = {"state": state, "scores": scores, "features": features}
         if what not in self._compiled:
-            self._compiled[what] = backend.compiled(functions[what], self.variables)
+            key = self.key
+            self._compiled[what] = backend.compiled(
+                functions[what], self.variables, key and (what, key)
+            )
         return self._compiled[what]
 
 
@@ -161,6 +172,9 @@ class StateReader(Reader):
         variables: Callable without arguments. Returns the variables of the network.
         start_id: int. As for `Reader`.
         start_step: bool. As for `Reader`.
+        architecture: Callable without arguments. Returns a hashable description of
+            `step` and `read` without the values of the variables, or `None`. Defaults
+            to no description.
     """
 
     def __init__(
@@ -171,15 +185,21 @@ class StateReader(Reader):
         variables: Callable[[], Sequence],
         start_id: int = NO_SYMBOL,
         start_step: bool = False,
+        architecture: Callable[[], Hashable | None] = lambda: None,
     ) -> None:
         super().__init__(start_id, start_step)
         self._states, self._step, self._read = states, step, read
-        self._variables = variables
+        self._variables, self._architecture = variables, architecture
 
     @property
     def variables(self) -> Sequence:
         """The variables of the network."""
         return self._variables()
+
+    @property
+    def key(self) -> Hashable | None:
+        """The architecture of the network."""
+        return (known := self._architecture()) and ("state", known)
 
     def initial(self, rows: int, empty: bool = False, started: bool = False) -> Any:
         """Returns the states before the first ids of texts."""
@@ -243,6 +263,7 @@ class WindowReader(Reader):
         length: int. Steps of a window, L.
         start_id: int. As for `Reader`.
         start_step: bool. Has no effect: the window before a text is padding.
+        architecture: Callable. As for `StateReader`; describes `predict`.
     """
 
     max_read_steps = max_read_size = 512  # the network reads a window for each step
@@ -254,15 +275,22 @@ class WindowReader(Reader):
         length: int,
         start_id: int = NO_SYMBOL,
         start_step: bool = False,
+        architecture: Callable[[], Hashable | None] = lambda: None,
     ) -> None:
         super().__init__(start_id, start_step)
         self._predict, self._variables = predict, variables
+        self._architecture = architecture
         self.length = length
 
     @property
     def variables(self) -> Sequence:
         """The variables of the network."""
         return self._variables()
+
+    @property
+    def key(self) -> Hashable | None:
+        """The architecture of the network, and the length."""
+        return (known := self._architecture()) and ("window", self.length, known)
 
     @property
     def begins_with_start(self) -> bool:

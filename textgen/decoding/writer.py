@@ -462,7 +462,7 @@ class Writer(Scorer):
         """Returns the compiled decoding loop, built at the first call."""
         if self._compiled_decoder is None:
             self._compiled_decoder = loop.Decoder(
-                self.reader.step, self.reader.variables
+                self.reader.step, self.reader.variables, self.reader.key
             )
         return self._compiled_decoder
 
@@ -470,6 +470,6 @@ class Writer(Scorer):
         """Returns the compiled beam search, built at the first call."""
         if self._compiled_search is None:
             self._compiled_search = beams.BeamSearch(
-                self.reader.step, self.reader.variables
+                self.reader.step, self.reader.variables, self.reader.key
             )
         return self._compiled_search

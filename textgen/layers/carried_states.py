@@ -76,7 +76,7 @@ class CarriedStates(keras.layers.Layer):
     def save_own_variables(self, store: Any) -> None:
         """Saves the training states."""
         for index, state in enumerate(self.states("training")):
-            store[str(index)] = ops.convert_to_numpy(state)
+            store[str(index)] = state
 
     def load_own_variables(self, store: Any) -> None:
         """Loads the training states."""

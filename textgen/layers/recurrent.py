@@ -102,14 +102,18 @@ class _TimeBatched(keras_internals.RecurrentLoop):
         """Returns the last output, the outputs and the last states."""
         if not training or not self.weight_dropout:
             return self._loop(sequences, initial_state, mask, training)
-        cell, kernel = self.cell, self.cell.recurrent_kernel
-        cell.recurrent_kernel = keras.random.dropout(
-            ops.convert_to_tensor(kernel), self.weight_dropout, seed=cell.seed_generator
-        )
-        try:
-            return self._loop(sequences, initial_state, mask, training)
-        finally:
-            cell.recurrent_kernel = kernel
+        cell = self.cell
+        with backend.exclusive():
+            kernel = cell.recurrent_kernel
+            cell.recurrent_kernel = keras.random.dropout(
+                ops.convert_to_tensor(kernel),
+                self.weight_dropout,
+                seed=cell.seed_generator,
+            )
+            try:
+                return self._loop(sequences, initial_state, mask, training)
+            finally:
+                cell.recurrent_kernel = kernel
 
     def _loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool

@@ -9,10 +9,17 @@ import dataclasses
 import functools
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+from textgen import files
+from textgen.messages import printable
 from textgen.text import corpora
+
+_INDEX_BYTES = 1 << 20
+_NAME = re.compile("[a-z0-9][a-z0-9-]{0,99}")
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +55,53 @@ def __getattr__(name: str) -> Any:
 
 @functools.cache
 def _read_index() -> dict[str, Pretrained]:
-    index = json.loads((_folder() / "index.json").read_text(encoding="utf-8"))
-    return {
-        name: Pretrained(**{**entry, "options": tuple(entry["options"])})
-        for name, entry in index.items()
-    }
+    path = _folder() / "index.json"
+    try:
+        with files.open_regular(path) as file:
+            data = file.read(_INDEX_BYTES + 1)
+        if len(data) > _INDEX_BYTES:
+            raise ValueError(f"it has more than {_INDEX_BYTES:,} bytes")
+        index = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+        if type(index) is not dict or not index:
+            raise ValueError("it has no models")
+        return {name: _entry(name, fields) for name, fields in index.items()}
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} does not exist. Install textgen again."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged: {printable(error, 150)}. Install textgen again."
+        ) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name is there twice")
+    return dict(pairs)
+
+
+def _entry(name: str, fields: Any) -> Pretrained:
+    """Returns an entry of the index; raises ValueError if a field is not valid."""
+    quoted = printable(repr(name), 40)
+    if not _NAME.fullmatch(name):  # it becomes the name of a file
+        raise ValueError(f"the name {quoted} is not valid")
+    expected = {field.name for field in dataclasses.fields(Pretrained)}
+    if type(fields) is not dict or set(fields) != expected:
+        raise ValueError(f"{quoted} must have the fields {', '.join(sorted(expected))}")
+    options = fields["options"]
+    texts = [fields[key] for key in ("description", "corpus", "training")]
+    if type(options) is not list or not all(map(_is_text, [*texts, *options])):
+        raise ValueError(f"{quoted} has a field that is not a text")
+    if type(fields["nats"]) is not float or not 0 < fields["nats"] < 100:
+        raise ValueError(f"{quoted} has a cross-entropy that is not possible")
+    if type(fields["sha256"]) is not str or not _SHA256.fullmatch(fields["sha256"]):
+        raise ValueError(f"{quoted} has a SHA-256 that is not valid")
+    return Pretrained(**{**fields, "options": tuple(options)})
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str and value.isprintable() and len(value) <= 1000
 
 
 def _folder() -> Path:
@@ -78,7 +127,8 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     Raises:
         FileNotFoundError: The file or name does not exist (the message suggests
             similar names), or textgen is not installed.
-        ValueError: The SHA-256 of a pretrained model is not the registered one.
+        ValueError: The SHA-256 of a pretrained model is not the registered one, or the
+            index is damaged.
     """
     name, pretrained = os.fspath(name_or_path), _read_index()
     if name not in pretrained:

@@ -10,8 +10,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from textgen import backend
 from textgen.decoding.readers import Reader, StateReader, WindowReader
 from textgen.decoding.writer import Writer
+from textgen.layers.architecture import architecture_of
 from textgen.models import network as networks
 from textgen.models.saving import OneFile
 from textgen.text.tokenizer import NO_SYMBOL
@@ -169,6 +171,7 @@ class KerasWriter(OneFile, Writer, Trainer):
                 lambda: self.network.variables,
                 start_id,
                 start_step,
+                self._architecture,
             )
         else:
             networks.check_not_stateful(network)
@@ -178,6 +181,7 @@ class KerasWriter(OneFile, Writer, Trainer):
                 self.sequence_length,
                 start_id,
                 start_step,
+                self._architecture,
             )
         self.built = True
 
@@ -200,7 +204,8 @@ class KerasWriter(OneFile, Writer, Trainer):
             # Keras's Embedding does not accept -1: the padding token replaces it.
             start = ops.cast(start_id, inputs.dtype)
             inputs = ops.where(inputs == NO_SYMBOL, start, inputs)
-        return self.network(inputs, training=training)
+        with backend.exclusive():
+            return self.network(inputs, training=training)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns `(N, V)` or `(N, T, V)`."""
@@ -229,6 +234,14 @@ class KerasWriter(OneFile, Writer, Trainer):
 
     # === Functions for the reader ===
 
+    def _architecture(self) -> str | None:
+        """Describes the functions below, without the values of the variables."""
+        if type(self) is not KerasWriter:  # a subclass may do anything
+            return None
+        return architecture_of(
+            [self.network], len(self.vocabulary), self.input_kind, self.output_kind
+        )
+
     def _states(self, rows: int) -> list:
         return [
             layer.get_initial_state(batch_size=rows)
@@ -241,7 +254,8 @@ class KerasWriter(OneFile, Writer, Trainer):
             x, state = layer.cell(x[:, 0], state)
             return ops.expand_dims(x, 1), *state
 
-        _, logits, carry = self._walk(ops.expand_dims(ids, 1), carry, step)
+        with backend.exclusive():
+            _, logits, carry = self._walk(ops.expand_dims(ids, 1), carry, step)
         return logits[:, 0], carry
 
     def _read(self, ids: Any, carry: list) -> tuple[Any, Any, list]:
@@ -293,6 +307,23 @@ class KerasWriter(OneFile, Writer, Trainer):
 
     # === Saving ===
 
+    def _seeds(self) -> list:
+        """Returns the states of the random generators, which Keras does not save."""
+        weights = {id(weight) for weight in self.network.weights}
+        return [each for each in self.network.variables if id(each) not in weights]
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the states of the random generators."""
+        for index, state in enumerate(self._seeds()):
+            store[f"seed_{index}"] = state
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the states of the random generators."""
+        saved = set(store.keys())
+        for index, state in enumerate(self._seeds()):
+            if f"seed_{index}" in saved:  # missing in files of older versions
+                state.assign(store[f"seed_{index}"])
+
     def get_config(self) -> dict:
         """Returns the arguments of the constructor and the notes, as JSON values."""
         return {
@@ -304,7 +335,7 @@ class KerasWriter(OneFile, Writer, Trainer):
             "output": self.output_kind,
             "sequence_length": self.sequence_length,
             "padding": self.padding,
-            "start_step": self.start_step,
+            "start_step": bool(self.start_step),
             "end_token": self.end_token,
             "notes": self.notes,
         }
@@ -340,18 +371,19 @@ def _for_reading(network: keras.Model, **settings: Any) -> Iterator[None]:
     """
     settings = {"use_cudnn": False, "unroll": False, **settings}
     before: list[tuple[Any, str, Any]] = []
-    try:
-        for layer in networks.layers_in(network):
-            if not networks.is_recurrent(layer):
-                continue
-            wanted = [(layer, name, value) for name, value in settings.items()]
-            for name in ("dropout", "recurrent_dropout"):
-                wanted.append((layer.cell, name, 0.0))
-            for owner, name, value in wanted:
-                if hasattr(owner, name):
-                    before.append((owner, name, getattr(owner, name)))
-                    setattr(owner, name, value)
-        yield
-    finally:
-        for owner, name, value in reversed(before):
-            setattr(owner, name, value)
+    with backend.exclusive():
+        try:
+            for layer in networks.layers_in(network):
+                if not networks.is_recurrent(layer):
+                    continue
+                wanted = [(layer, name, value) for name, value in settings.items()]
+                for name in ("dropout", "recurrent_dropout"):
+                    wanted.append((layer.cell, name, 0.0))
+                for owner, name, value in wanted:
+                    if hasattr(owner, name):
+                        before.append((owner, name, getattr(owner, name)))
+                        setattr(owner, name, value)
+            yield
+        finally:
+            for owner, name, value in reversed(before):
+                setattr(owner, name, value)

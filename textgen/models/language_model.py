@@ -9,6 +9,7 @@ its constructor and its configuration.)
 
 import contextlib
 import operator
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from keras import ops
 from textgen import backend
 from textgen.decoding.readers import Reader, StateReader, WindowReader
 from textgen.decoding.writer import Writer
+from textgen.layers.architecture import architecture_of
 from textgen.layers.carried_states import CarriedStates
 from textgen.layers.cells import layer_class
 from textgen.layers.inputs import Embedding, OneHot, TiedOutput, is_one_hot
@@ -167,8 +169,7 @@ class LanguageModel(OneFile, Writer, Trainer):
 
         # === Layers and state ===
         self._make_layers()
-        # "training" or "evaluation" within a step: it selects the carried states.
-        self._purpose: str | None = None
+        self._thread = threading.local()
         self.reader: Reader = self._make_reader(start_step)
         self.build((None, None))
 
@@ -255,12 +256,14 @@ class LanguageModel(OneFile, Writer, Trainer):
                 self._read,
                 lambda: self.variables,
                 start_step=start_step,
+                architecture=self._architecture,
             )
         return WindowReader(
             self._predict_windows,
             lambda: self.variables,
             self.sequence_length,
             start_step=start_step,
+            architecture=self._architecture,
         )
 
     def __repr__(self) -> str:
@@ -319,9 +322,12 @@ class LanguageModel(OneFile, Writer, Trainer):
         for index, layer in enumerate(self.recurrent_layers):
             # Keras draws masks of recurrent dropout even outside training, which would
             # change the seed state in scoring and generation.
-            layer.cell.recurrent_dropout = self.recurrent_dropout if training else 0.0
-            x, *states[index] = layer(x, initial_state=states[index], training=training)
-            layer.cell.recurrent_dropout = self.recurrent_dropout
+            dropout = self.recurrent_dropout if training else 0.0
+            before = states[index]
+            with backend.exclusive():
+                layer.cell.recurrent_dropout = dropout
+                x, *states[index] = layer(x, initial_state=before, training=training)
+                layer.cell.recurrent_dropout = self.recurrent_dropout
             if self.norm_layers:
                 x = self.norm_layers[index](x)
             if self.dropout_layers:
@@ -341,7 +347,8 @@ class LanguageModel(OneFile, Writer, Trainer):
         `by Keras`, with cuDNN if the reason in parentheses says so.
         """
         # One layer stands for all: they differ in their sizes only.
-        path, reason = self.recurrent_layers[0].path()
+        with backend.exclusive():
+            path, reason = self.recurrent_layers[0].path()
         path = path if path == "time-batched" else "by Keras"
         return f"{super().computation()}, {self.cell} {path} ({reason})"
 
@@ -396,13 +403,19 @@ class LanguageModel(OneFile, Writer, Trainer):
         """Returns the variables of the state that `fit` carries from batch to batch."""
         return self.carried_states.states("training") if self.stateful else []
 
+    @property
+    def _purpose(self) -> str | None:
+        """Selects the carried states: "training" or "evaluation" within a step."""
+        # Another thread may generate, predict or call the model at the same time.
+        return getattr(self._thread, "purpose", None)
+
     @contextlib.contextmanager
     def _carrying(self, purpose: str) -> Iterator[None]:
-        self._purpose = purpose
+        self._thread.purpose = purpose
         try:
             yield
         finally:
-            self._purpose = None
+            self._thread.purpose = None
 
     def _by_layer(self, states: Sequence) -> list[list]:
         """Splits a flat list of states into one list per layer."""
@@ -414,6 +427,15 @@ class LanguageModel(OneFile, Writer, Trainer):
 
     # === Functions for the reader ===
 
+    def _architecture(self) -> str | None:
+        """Describes the functions below, without the values of the variables."""
+        if type(self) is not LanguageModel:  # a subclass may do anything
+            return None
+        layers = [self.input_layer, *self.recurrent_layers, *self.norm_layers]
+        return architecture_of(
+            [*layers, self.output_layer], len(self.vocabulary), self.recurrent_dropout
+        )
+
     def _states(self, rows: int) -> list:
         return [
             [ops.zeros((rows, size), self.compute_dtype) for size in layer.state_size]
@@ -424,7 +446,8 @@ class LanguageModel(OneFile, Writer, Trainer):
         x = self.input_layer(ops.expand_dims(ids, 1))[:, 0]
         states = []
         for index, layer in enumerate(self.recurrent_layers):
-            x, state = layer.cell(x, carry[index])
+            with backend.exclusive():
+                x, state = layer.cell(x, carry[index])
             states.append(list(state))
             if self.norm_layers:
                 x = self.norm_layers[index](x)
@@ -447,14 +470,15 @@ class LanguageModel(OneFile, Writer, Trainer):
     def _for_xla(self) -> Iterator[None]:
         """Switches cuDNN off within the context: XLA cannot compile its kernels."""
         layers = [each for each in self.recurrent_layers if hasattr(each, "use_cudnn")]
-        before = [layer.use_cudnn for layer in layers]
-        try:
-            for layer in layers:
-                layer.use_cudnn = False
-            yield
-        finally:
-            for layer, value in zip(layers, before, strict=True):
-                layer.use_cudnn = value
+        with backend.exclusive():
+            before = [layer.use_cudnn for layer in layers]
+            try:
+                for layer in layers:
+                    layer.use_cudnn = False
+                yield
+            finally:
+                for layer, value in zip(layers, before, strict=True):
+                    layer.use_cudnn = value
 
     # The old name of `textgen.from_keras`, kept for one release.
     from_keras = staticmethod(keras_writer.from_keras)
@@ -488,7 +512,7 @@ class LanguageModel(OneFile, Writer, Trainer):
     def save_own_variables(self, store: Any) -> None:
         """Saves the states of the random generators."""
         for index, state in enumerate(self._seeds()):
-            store[f"seed_{index}"] = ops.convert_to_numpy(state)
+            store[f"seed_{index}"] = state
 
     def load_own_variables(self, store: Any) -> None:
         """Loads the states of the random generators."""
@@ -509,17 +533,17 @@ class LanguageModel(OneFile, Writer, Trainer):
             "recurrent_dropout": self.recurrent_dropout,
             "weight_dropout": self.weight_dropout,
             "embedding": self.embedding,
-            "layer_norm": self.layer_norm,
-            "tie_weights": self.tie_weights,
+            "layer_norm": bool(self.layer_norm),
+            "tie_weights": bool(self.tie_weights),
             "activation": self.activation,
             "recurrent_activation": self.recurrent_activation,
-            "return_sequences": self.return_sequences,
-            "stateful": self.stateful,
+            "return_sequences": bool(self.return_sequences),
+            "stateful": bool(self.stateful),
             "batch_size": self.batch_size,
             "reset_policy": self.reset_policy,
             "sequence_length": self.sequence_length,
             "initializer": keras.saving.serialize_keras_object(self.initializer),
-            "start_step": self.start_step,
+            "start_step": bool(self.start_step),
             "end_token": self.end_token,
             "frozen": frozen(self),
             "notes": self.notes,

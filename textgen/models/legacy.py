@@ -4,32 +4,30 @@
 and computes other results, because its `hard_sigmoid` has another slope.
 """
 
-import itertools
-import json
+import dataclasses
 import os
 import re
 import warnings
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 
+from textgen import files
 from textgen.layers.cells import CELLS
 from textgen.layers.recurrent import keras2_hard_sigmoid
+from textgen.messages import printable
+from textgen.model_file import ModelFileError
+from textgen.models import legacy_config
 from textgen.models.language_model import LanguageModel
+from textgen.models.legacy_config import Adam, Stack
+from textgen.models.legacy_file import Array, Group, LegacyFile, damaged
 from textgen.text.vocabulary import Vocabulary
 
 _CELLS = {class_name: cell for cell, class_name in CELLS.items()}
-_OTHERS = ("InputLayer", "Dropout", "Dense", "Activation")
 
-_ACTIVATIONS = {
-    "hard_sigmoid": keras.saving.get_registered_name(keras2_hard_sigmoid),
-    "sigmoid": "sigmoid",
-    "tanh": "tanh",
-    "relu": "relu",
-}
+_ROLES = (("kernel", "recurrent_kernel", "bias"), ("kernel", "bias"))
 
 
 def convert(path: str | os.PathLike[str], vocabulary: Vocabulary) -> LanguageModel:
@@ -39,6 +37,19 @@ def convert(path: str | os.PathLike[str], vocabulary: Vocabulary) -> LanguageMod
     dropout after each layer or after none, and a dense softmax layer over the
     vocabulary. An Adam optimizer is converted with its state. Arguments that do not
     change the result, such as `implementation` and `time_major`, are ignored.
+
+    The file may come from a stranger: nothing in it is run or imported, and no other
+    file is read. Structure, fields of the configuration, shapes and sizes are checked
+    before an array is read or the network is built. The memory is at most a constant
+    plus four times the stored arrays.
+
+    Damage is found in the structure of the file, in names and types of the
+    configuration, and in numbers that are not possible: NaN, infinity, a negative
+    second moment, a rate of 1. HDF5 has no checksum here. Therefore another possible
+    value in place of the right one cannot be found if no shape depends on it: a weight,
+    a moment, the iterations, a rate, a number of the optimizer, the number of steps,
+    the activation, `return_sequences` of the last layer, or an address of an array that
+    now lies in an unused part of the file.
 
     Args:
         path: str or path of the `.h5` file, written by `model.save` of Keras 2.
@@ -50,236 +61,222 @@ def convert(path: str | os.PathLike[str], vocabulary: Vocabulary) -> LanguageMod
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file holds another kind of model, or the vocabulary has another
-            size.
+        OSError: The file cannot be read, or it is a folder, a device or a named pipe.
+        ModelFileError: The file is damaged or holds another kind of model, or the
+            vocabulary has another size. It is a ValueError of one line, at most 300
+            characters.
 
     Warns:
         UserWarning: The optimizer cannot be converted. It is dropped.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"The model file {path} does not exist.")
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is not an HDF5 file (.h5), or it is damaged.")
-    try:
-        with h5py.File(path, "r") as file:
-            _refuse_external(file, path)
-            return _convert(file, vocabulary, path)
-    except (AttributeError, IndexError, KeyError, RecursionError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}.") from error
-
-
-def _convert(file: h5py.File, vocabulary: Vocabulary, path: Path) -> LanguageModel:
-    layers = _layers(file, path)
-    model = _make_model(layers, vocabulary, path)
-    weights = [
-        _read(file["model_weights"][layer["config"]["name"]])
-        for layer in layers
-        if layer["class_name"] in (*_CELLS, "Dense")
-    ]
-    targets = [*model.recurrent_layers, model.output_layer]
-    for target, values in zip(targets, weights, strict=True):
-        _set_weights(target, values, path)
-    _restore_optimizer(model, file, path)
+    contents = read(path, vocabulary)
+    model = _make_model(contents.stack, vocabulary)
+    for layer, values in zip(
+        [*model.recurrent_layers, model.output_layer], contents.weights, strict=True
+    ):
+        layer.set_weights(values)
+    if contents.adam is not None:
+        _compile(model, contents.adam, contents.iterations, contents.moments)
     return model
 
 
-def _refuse_external(group: h5py.Group, path: Path) -> None:
-    """Raises ValueError if the file refers to another file."""
-    for name in group:
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{path} is refused: {name!r} is a link.")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            _refuse_external(item, path)
-        elif item.external or item.is_virtual:
-            raise ValueError(f"{path} is refused: {name!r} is stored in another file.")
+def _short(path: Path) -> str:
+    """Returns the end of a path, for a message."""
+    text = printable(path, 4096)
+    return text if len(text) <= 100 else "…" + text[-99:]
 
 
-def _layers(file: h5py.File, path: Path) -> list[dict]:
-    """Returns the configurations of the layers, in order."""
-    if "model_config" not in file.attrs or "model_weights" not in file:
-        raise ValueError(
-            f"{path} holds no model, perhaps only weights. It must be a file that "
-            "model.save of Keras 2 wrote."
-        )
-    config = json.loads(file.attrs["model_config"])["config"]
-    layers = config if isinstance(config, list) else config["layers"]
-    for layer in layers:
-        name = layer["class_name"]
-        if name not in (*_CELLS, *_OTHERS):
-            raise ValueError(
-                f"{path} is refused: it has a layer of class {name!r}. Supported: "
-                f"{', '.join((*_CELLS, *_OTHERS))}."
-            )
-    return layers
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a Keras 2 file holds: the network, its weights and its optimizer.
+
+    Args:
+        stack: `Stack`.
+        weights: Arrays of each recurrent layer and of the dense layer, float32.
+        adam: `Adam`, or `None` for a model without an optimizer.
+        iterations: int. Steps of the optimizer.
+        moments: All first moments and then all second moments, float32.
+    """
+
+    stack: Stack
+    weights: list[list[np.ndarray]]
+    adam: Adam | None
+    iterations: int
+    moments: list[np.ndarray]
 
 
-def _make_model(
-    layers: list[dict], vocabulary: Vocabulary, path: Path
-) -> LanguageModel:
-    _check_order(layers, path)
-    kinds = [layer["class_name"] for layer in layers if layer["class_name"] in _CELLS]
-    recurrent = [layer["config"] for layer in layers if layer["class_name"] in _CELLS]
-    [dense] = [layer["config"] for layer in layers if layer["class_name"] == "Dense"]
-    rates = [
-        layer["config"]["rate"] for layer in layers if layer["class_name"] == "Dropout"
+def read(path: Path, vocabulary: Vocabulary) -> Contents:
+    """Returns the contents of a file; they are completely checked.
+
+    Raises:
+        OSError: As for `convert`.
+        ModelFileError: As for `convert`.
+    """
+    try:
+        with files.open_regular(path) as file:
+            return _read_contents(LegacyFile(file), vocabulary, path)
+    except ValueError as error:
+        cause = printable(error, 190)
+        raise ModelFileError(f"{_short(path)} {cause}.") from error
+
+
+def _read_contents(source: LegacyFile, vocabulary: Vocabulary, path: Path) -> Contents:
+    # All headers are checked before an array is read.
+    stack, groups = _read_stack(source, vocabulary)
+    headers = [
+        _find(source, group, name, shapes, _ROLES[len(shapes) == 2])
+        for name, group, shapes in zip(stack.names, groups, stack.shapes(), strict=True)
     ]
-    if len(set(kinds)) != 1:
-        raise _refusal(path, f"its recurrent layers must be of one kind, not {kinds}")
-    if len(set(rates)) > 1:
-        raise _refusal(
-            path,
-            f"dropout must be equal after all recurrent layers, not {rates}",
-        )
-    if dense["units"] != len(vocabulary):
+    adam, state = _find_optimizer(source, stack, path)
+    iterations, moments = 0, _read(source, state[1:])
+    if any((moment < 0).any() for moment in moments[len(moments) // 2 :]):
+        raise damaged("a second moment of the optimizer is negative")
+    if state:
+        iterations = legacy_config.iterations_of(source.array(state[0]).item())
+    weights = [_read(source, each) for each in headers]
+    return Contents(stack, weights, adam, iterations, moments)
+
+
+def _read_stack(
+    source: LegacyFile, vocabulary: Vocabulary
+) -> tuple[Stack, list[Group]]:
+    """Returns the network, and the groups of its layers with weights."""
+    root = source.root
+    stored = root.members.get("model_weights")
+    if "model_config" not in root.attributes or not isinstance(stored, Group):
         raise ValueError(
-            f"{path} predicts {dense['units']} symbols, but the vocabulary has "
+            "holds no model, perhaps only weights. It must be a file that model.save "
+            "of Keras 2 wrote"
+        )
+    for name in root.members:
+        if name not in ("model_weights", "optimizer_weights"):
+            raise damaged(f"it has an unknown part, {printable(repr(name), 60)}")
+    stack = legacy_config.read_stack(source.text(root, "model_config"))
+    if stack.symbols != len(vocabulary):
+        raise ValueError(
+            f"predicts {stack.symbols} symbols, but the vocabulary has "
             f"{len(vocabulary)}. Use the text that the model was trained on, in lower "
-            "case if the training text was."
+            "case if the training text was"
         )
-    _check_recurrent(recurrent, kinds[0], path)
-    first = recurrent[0]
-    windows = [
-        layer["config"]["batch_input_shape"][1]
-        for layer in layers
-        if layer["config"].get("batch_input_shape")
-    ]
+    groups = []
+    for name in stack.names:
+        group = stored.members.get(name)
+        if not isinstance(group, Group):
+            raise damaged(f"the weights of {name} are missing")
+        groups.append(group)
+    if stored.arrays() != sum(group.arrays() for group in groups):
+        raise damaged("it has weights of a layer that does not exist")
+    return stack, groups
+
+
+def _find(
+    source: LegacyFile,
+    group: Group,
+    name: str,
+    shapes: list[tuple[int, ...]],
+    roles: tuple[str, ...] = (),
+) -> list[Array]:
+    """Returns the headers of all arrays of a group, in the order of Keras 2."""
+    names = source.texts(group, "weight_names")
+    arrays = [group.find(each) for each in names]
+    found = [each.shape if isinstance(each, Array) else None for each in arrays]
+    if found != shapes or len(set(names)) != len(names):
+        raise damaged(f"the weights of {name} have shapes {found}, not {shapes}")
+    if group.arrays() != len(names):
+        raise damaged(f"{name} has weights without a use")
+    for each, role in zip(names, roles, strict=False):
+        if not re.fullmatch(rf"(.*/)?{role}(_\d+)?(:0)?", each):
+            raise damaged(f"{printable(repr(each), 60)} is not the {role} of {name}")
+    return [each for each in arrays if isinstance(each, Array)]
+
+
+def _read(source: LegacyFile, headers: list[Array]) -> list[np.ndarray]:
+    """Reads arrays of finite float32 numbers."""
+    arrays = []
+    for header in headers:
+        if header.dtype.kind != "f":
+            raise damaged(f"weights of type {header.dtype} are not real numbers")
+        with np.errstate(over="ignore"):
+            values = source.array(header).astype(np.float32, copy=False)
+        if not np.isfinite(values).all():
+            raise damaged("it has weights or moments that are not finite")
+        arrays.append(values)
+    return arrays
+
+
+def _make_model(stack: Stack, vocabulary: Vocabulary) -> LanguageModel:
+    hard_sigmoid = keras.saving.get_registered_name(keras2_hard_sigmoid)
+    names = {name: name for name in legacy_config.ACTIVATIONS}
+    names["hard_sigmoid"] = hard_sigmoid
+    length: dict[str, Any] = {"sequence_length": stack.steps} if stack.steps else {}
     return LanguageModel(
         vocabulary,
-        cell=_CELLS[kinds[0]],
-        units=[each["units"] for each in recurrent],
-        dropout=rates[0] if rates else 0.0,
-        recurrent_dropout=first["recurrent_dropout"],
-        activation=_ACTIVATIONS[first["activation"]],
-        recurrent_activation=_ACTIVATIONS[first.get("recurrent_activation", "sigmoid")],
-        return_sequences=recurrent[-1]["return_sequences"],
-        **({"sequence_length": windows[0]} if windows and windows[0] else {}),
+        cell=_CELLS[stack.kind],
+        units=stack.units,
+        dropout=stack.dropout,
+        recurrent_dropout=stack.recurrent_dropout,
+        activation=names[stack.activation],
+        recurrent_activation=names[stack.recurrent_activation],
+        return_sequences=stack.return_sequences,
+        **length,
     )
 
 
-def _refusal(path: Path, reason: str) -> ValueError:
-    return ValueError(f"{path} is refused: {reason}.")
-
-
-def _check_order(layers: list[dict], path: Path) -> None:
-    """Raises ValueError if the layers are not a stack that ends with one softmax."""
-    # One code per layer, so that a regular expression checks the order.
-    order = "".join(
-        "R" if layer["class_name"] in _CELLS else layer["class_name"][:2]
-        for layer in layers
-    )
-    if not re.fullmatch("(In)?(R+|(RDr)+)De(Ac)?", order):
-        names = ", ".join(layer["class_name"] for layer in layers)
-        raise _refusal(
-            path,
-            "it must be a stack of recurrent layers, with dropout after each or none, "
-            f"and a dense softmax layer, not: {names}",
-        )
-    for before, layer in itertools.pairwise(layers):
-        nodes = layer.get("inbound_nodes")  # a Sequential model has none
-        if nodes is not None and [node[0] for node in nodes[0]] != [
-            before["config"]["name"]
-        ]:
-            name = layer["config"]["name"]
-            raise _refusal(path, f"the only input of {name} must be the previous layer")
-    softmax = [
-        layer["config"]["activation"]
-        for layer in layers
-        if layer["class_name"] in ("Dense", "Activation")
-        and layer["config"]["activation"] != "linear"
-    ]
-    if softmax != ["softmax"]:
-        raise _refusal(
-            path, f"it must end with one softmax, not with the activations {softmax}"
-        )
-
-
-def _check_recurrent(recurrent: list[dict], kind: str, path: Path) -> None:
-    """Raises ValueError if `LanguageModel` does not support a recurrent layer."""
-    if not all(each["return_sequences"] for each in recurrent[:-1]):
-        raise _refusal(
-            path, "a recurrent layer before the last one has return_sequences=False"
-        )
-    if kind == "GRU" and not all(each.get("reset_after") for each in recurrent):
-        raise _refusal(path, "GRU layers without reset_after are not supported")
-    for key in ("activation", "recurrent_activation", "recurrent_dropout"):
-        if len({each.get(key) for each in recurrent}) != 1:
-            raise _refusal(path, f"its recurrent layers differ in {key}")
-    for each in recurrent:
-        for key in ("go_backwards", "stateful", "dropout"):
-            if each.get(key):
-                raise _refusal(path, f"a recurrent layer has {key}={each[key]}")
-        if not each["use_bias"]:
-            raise _refusal(path, "a recurrent layer has no bias")
-    first = recurrent[0]
-    for key in ("activation", "recurrent_activation"):
-        if first.get(key, "tanh") not in _ACTIVATIONS:
-            raise _refusal(path, f"{key}={first[key]!r} is not supported")
-
-
-def _read(group: h5py.Group) -> list[np.ndarray]:
-    names = [
-        name.decode() if isinstance(name, bytes) else name
-        for name in group.attrs["weight_names"]
-    ]
-    return [np.asarray(group[name]) for name in names]
-
-
-def _set_weights(layer: Any, values: list[np.ndarray], path: Path) -> None:
-    shapes = [tuple(variable.shape) for variable in layer.weights]
-    found = [value.shape for value in values]
-    if shapes != found:
-        raise ValueError(
-            f"{path} is damaged: the weights of {layer.name} have shapes {found}, not "
-            f"{shapes}."
-        )
-    layer.set_weights(values)
-
-
-def _restore_optimizer(model: LanguageModel, file: h5py.File, path: Path) -> None:
-    """Compiles the model with the Adam optimizer of the file and its state."""
-    if "training_config" not in file.attrs or "optimizer_weights" not in file:
-        return
-    training = json.loads(file.attrs["training_config"])
-    name = training["optimizer_config"]["class_name"]
-    config = training["optimizer_config"]["config"]
-    loss = training.get("loss", "categorical_crossentropy")
-    if (
-        name != "Adam"
-        or config.get("amsgrad")
-        or config.get("decay")
-        or loss not in ("categorical_crossentropy", "sparse_categorical_crossentropy")
-    ):
+def _find_optimizer(
+    source: LegacyFile, stack: Stack, path: Path
+) -> tuple[Adam | None, list[Array]]:
+    """Returns the Adam optimizer, and the headers of its iterations and moments."""
+    root = source.root
+    group = root.members.get("optimizer_weights")
+    if "training_config" not in root.attributes:
+        if group is not None:
+            raise damaged("the configuration of its optimizer is missing")
+        return None, []
+    optimizer = legacy_config.read_optimizer(source.text(root, "training_config"))
+    if group is None:
+        return None, []
+    if not isinstance(group, Group):
+        raise damaged("the state of its optimizer is not a group")
+    shapes = [shape for shapes in stack.shapes() for shape in shapes]
+    count = len(source.texts(group, "weight_names"))
+    # Keras 2.11 and later store pairs of moments, and the learning rate.
+    if isinstance(optimizer, str) or count == 2 + 2 * len(shapes):
         warnings.warn(
-            f"{path}: its optimizer, {name} with {config}, for the loss {loss}, cannot "
-            "be converted and is dropped. Compile the model with another optimizer.",
-            stacklevel=4,
+            f"{_short(path)}: its optimizer, {optimizer}, cannot be converted and is "
+            "dropped. Compile the model with another optimizer.",
+            stacklevel=5,
         )
-        return
+        return None, []
+    # Keras 2 stores all first moments and then all second moments. Some versions add
+    # unused third moments, each a zero.
+    unused = [(1,)] * len(shapes) if count == 1 + 3 * len(shapes) else []
+    expected = [(), *shapes, *shapes, *unused]
+    headers = _find(source, group, "the optimizer", expected)
+    return optimizer, headers[: len(headers) - len(unused)]
+
+
+def _compile(
+    model: LanguageModel, adam: Adam, iterations: int, moments: list[np.ndarray]
+) -> None:
+    """Compiles the model with an Adam optimizer and its state."""
     optimizer = keras.optimizers.Adam(
-        learning_rate=config.get("lr", config.get("learning_rate")),
-        beta_1=config["beta_1"],
-        beta_2=config["beta_2"],
-        epsilon=config["epsilon"],
-        clipvalue=config.get("clipvalue"),
-        clipnorm=config.get("clipnorm"),
+        learning_rate=adam.learning_rate,
+        beta_1=adam.beta_1,
+        beta_2=adam.beta_2,
+        epsilon=adam.epsilon,
+        clipvalue=adam.clipvalue,
+        clipnorm=adam.clipnorm,
     )
     model.compile(optimizer)
-    iterations, *moments = _read(file["optimizer_weights"])
-    count = len(model.trainable_variables)
-    # Keras 2 stores all first moments and then all second moments; Keras 3 stores
-    # pairs. Some versions of Keras 2 add unused third moments.
-    pairs = zip(moments[:count], moments[count : 2 * count], strict=True)
-    optimizer.iterations.assign(int(iterations))
+    optimizer.iterations.assign(iterations)
+    # Keras 3 stores pairs of first and second moments.
+    half = len(moments) // 2
+    pairs = zip(moments[:half], moments[half:], strict=True)
     variables = optimizer.variables[2:]  # after iterations and learning rate
     for variable, value in zip(
-        variables, (m for pair in pairs for m in pair), strict=True
+        variables, (moment for pair in pairs for moment in pair), strict=True
     ):
-        if tuple(variable.shape) != value.shape:
-            raise ValueError(
-                f"{path} is damaged: a moment of {variable.name} has shape "
-                f"{value.shape}, not {tuple(variable.shape)}."
-            )
         variable.assign(value)

@@ -1,8 +1,14 @@
 """Saving: one file contains the complete model, and it is never incomplete."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
+
+import keras
+import numpy as np
+
+from textgen import keras_internals, model_file
 
 
 class OneFile:
@@ -30,18 +36,19 @@ class OneFile:
     ) -> None:
         """Saves the complete model in one `.keras` file; load it with `textgen.load`.
 
-        The data are written to a temporary file in the same folder, which is then
-        renamed. An interruption therefore leaves the old file intact.
+        The file is complete or unchanged, also after an interruption or a full disk;
+        see `textgen.files.replacing`.
 
         Args:
             filepath: str or path. Must end in `.keras`.
             overwrite: bool. Whether to replace an existing file. Defaults to `True`.
-            **kwargs: As in `keras.Model.save`.
+            **kwargs: `zipped=True`, as in `keras.Model.save`.
 
         Raises:
-            ValueError: The name does not end in `.keras`.
+            ValueError: The name does not end in `.keras`, or `zipped` is `False`.
             FileNotFoundError: The folder does not exist.
             FileExistsError: The file exists, and `overwrite` is `False`.
+            OSError: The file cannot be written.
         """
         path = Path(filepath)
         if path.suffix != ".keras":
@@ -54,9 +61,52 @@ class OneFile:
             raise FileExistsError(
                 f"{path} already exists: pass overwrite=True to replace it."
             )
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-        try:
-            super().save(temporary, **kwargs)  # type: ignore[misc]
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        if kwargs.pop("zipped", None) not in (None, True) or kwargs:
+            raise ValueError(
+                "save writes a .keras file; omit zipped and other options."
+            )
+        self.write(path)
+
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        training: Any = None,
+        arrays: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        """Writes the model file, and optionally the state of a training into it.
+
+        `textgen.load` loads the model; `textgen.model_file.read_training` reads the
+        state. SHA-256 checksums cover both.
+
+        Args:
+            path: str or path. Its folder must exist; the name may end in anything.
+            training: JSON value or `None`. State of a training. Defaults to `None`.
+            arrays: dict of name and array, or `None`. Arrays of this state; a name may
+                contain slashes. Defaults to `None`.
+
+        Raises:
+            OSError: The file cannot be written. An old file is unchanged.
+            ValueError: There are `arrays` but no `training`.
+        """
+        write_model(self, path, training, arrays)
+
+
+def write_model(
+    model: Any,
+    path: str | os.PathLike[str],
+    training: Any = None,
+    arrays: dict[str, np.ndarray] | None = None,
+) -> None:
+    """Writes the file of a model; arguments and errors as for `OneFile.write`."""
+    versions = {
+        "keras_version": keras.version(),
+        "textgen_version": sys.modules["textgen"].__version__,
+    }
+    model_file.write(
+        path,
+        keras_internals.serialized(model),
+        keras_internals.saved_state(model),
+        versions,
+        training,
+        arrays,
+    )

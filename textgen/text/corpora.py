@@ -3,19 +3,19 @@
 import codecs
 import dataclasses
 import difflib
+import errno
 import hashlib
 import http.client
 import importlib.resources
 import io
 import os
 import sys
-import urllib.request
-import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-_DOWNLOAD_TIMEOUT = 60  # seconds without data
+from textgen import files
+from textgen.messages import printable
+from textgen.text import archive, download
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +127,13 @@ def load_corpus(
         FileNotFoundError: The file or name does not exist (the message suggests
             similar names), or textgen is not installed.
         IsADirectoryError: The path is a folder.
-        OSError: The file cannot be read or downloaded.
+        OSError: The file cannot be read or downloaded, or the path is a device or a
+            named pipe. A download is given up after 300 seconds, or when it is longer
+            than the registered text can be.
         ValueError: The file is empty, its SHA-256 is not the registered one, or it has
             bytes that are not valid in `encoding` (the message gives the byte offset).
+            Or it is a zip file that unpacks to more than 64 MB and more than 50 times
+            its size.
 
     Example:
 
@@ -167,7 +171,9 @@ def _find(name: str) -> Path:
     if folder := os.environ.get("TEXTGEN_DATA"):
         path = Path(folder).expanduser() / corpus.file
         if path.is_file():
-            _check(path, corpus, str(path), "Replace it, or unset TEXTGEN_DATA.")
+            _check(
+                sha256_of(path), corpus, str(path), "Replace it, or unset TEXTGEN_DATA."
+            )
             return path
     if corpus.url is None:
         return package_folder("textgen.data") / corpus.file
@@ -195,30 +201,18 @@ def package_folder(package: str) -> Path:
 
 
 def _read(path: Path) -> bytes:
-    if path.suffix.lower() != ".zip":
-        return path.read_bytes()
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [
-                info
-                for info in archive.infolist()
-                if not info.is_dir() and not info.filename.startswith("__MACOSX/")
-            ]
-            if len(members) != 1:
-                raise ValueError(
-                    f"{path} holds {len(members)} files; a corpus is one file. Unpack "
-                    "it and choose one."
-                )
-            return archive.read(members[0])
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a valid zip file: {error}.") from None
-    except (
-        RuntimeError,
-        NotImplementedError,
-    ) as error:  # a password or an unknown compression method
-        raise ValueError(
-            f"{path} cannot be read: {error}. Unpack it with another program."
+        file = files.open_regular(path)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise OSError(
+            f"{error} To read a corpus from a pipe, give - as name."
         ) from None
+    with file:
+        if path.suffix.lower() == ".zip":
+            return archive.read(file, str(path))
+        return file.read()
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -239,12 +233,12 @@ def _cache_folder() -> Path:
 
 def sha256_of(path: Path) -> str:
     """Returns the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with files.open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def _check(path: Path, corpus: Corpus, source: str, remedy: str) -> None:
-    if corpus.sha256 is not None and (found := sha256_of(path)) != corpus.sha256:
+def _check(found: str, corpus: Corpus, source: str, remedy: str) -> None:
+    if corpus.sha256 is not None and found != corpus.sha256:
         raise ValueError(
             f"{source} is not the registered corpus: its SHA-256 is {found}, not "
             f"{corpus.sha256}. {remedy}"
@@ -252,28 +246,20 @@ def _check(path: Path, corpus: Corpus, source: str, remedy: str) -> None:
 
 
 def _download(corpus: Corpus, path: Path) -> None:
-    """Downloads to a temporary file next to `path`, checks it and renames it."""
+    """Downloads a corpus, checks it, and writes it in one step."""
     assert corpus.url is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
-            try:
-                with urllib.request.urlopen(
-                    corpus.url, timeout=_DOWNLOAD_TIMEOUT
-                ) as response:
-                    while block := response.read(1 << 16):
-                        file.write(block)
-            except (OSError, http.client.HTTPException) as error:
-                raise OSError(
-                    f"{corpus.url} could not be downloaded ({error}). Save the file as "
-                    f"{corpus.file} in a folder, and set TEXTGEN_DATA to that folder."
-                ) from None
-        remedy = "The download may be incomplete: try again."
-        _check(temporary, corpus, corpus.url, remedy)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        data = download.fetch(corpus.url, 4 * corpus.characters + (1 << 20))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise OSError(
+            f"{corpus.url} could not be downloaded ({printable(error)}). Save the file "
+            f"as {corpus.file} in a folder, and set TEXTGEN_DATA to that folder."
+        ) from None
+    remedy = "The download may be incomplete: try again."
+    _check(hashlib.sha256(data).hexdigest(), corpus, corpus.url, remedy)
+    with files.replacing(path) as file:
+        file.write(data)
 
 
 # First bytes of common files that are not text.
@@ -311,7 +297,11 @@ def _decode(data: bytes, encoding: str, source: str) -> str:
             f"encoding={encoding!r} is not known to Python. Try 'utf-8', 'latin-1' or "
             "'cp1252'."
         ) from None
-    except UnicodeDecodeError as error:
+    except ValueError as error:
+        if not isinstance(error, UnicodeDecodeError):
+            raise ValueError(
+                f"{source} is not valid {encoding}: {printable(error)}."
+            ) from None
         marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         guess = "utf-16" if marked and "16" not in encoding else "latin-1"
         # Some codecs remove a byte order mark before they decode.

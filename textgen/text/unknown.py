@@ -5,7 +5,7 @@ from typing import TypeVar
 
 _MAX_NAMED = 10  # unknown symbols that a message names
 
-_MAX_QUOTED = 40  # characters of a text that a message quotes
+_MAX_QUOTED = 40  # characters of a text or of a symbol that a message quotes
 
 _Result = TypeVar("_Result")
 
@@ -36,7 +36,7 @@ class UnknownSymbolsError(ValueError):
     def describe(self, remedy: str) -> str:
         """Returns the message; the remedy says what to do in Python, in a shell, …"""
         named = [
-            f"{symbol!r} at position {position}"
+            f"{_quoted(symbol)} at position {position}"
             for symbol, position in list(self.symbols.items())[:_MAX_NAMED]
         ]
         more = len(self.symbols) - len(named)
@@ -67,5 +67,6 @@ def encode_each(
 
 
 def _quoted(text: str) -> str:
+    """Returns the start of a text; `repr` escapes control characters."""
     cut = len(text) > _MAX_QUOTED
     return repr(text[:_MAX_QUOTED] + "…" * cut)

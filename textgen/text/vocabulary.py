@@ -5,15 +5,21 @@ import functools
 import itertools
 import json
 import re
+import reprlib
 import unicodedata
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from textgen.messages import printable
 from textgen.text.tokenizer import Decoder, Tokenizer
 from textgen.text.unknown import UnknownSymbolsError
 
 LEVELS = ("character", "word")
+
+# Limits of a vocabulary, so that all of them can be saved and loaded.
+_MAX_SYMBOLS = 1 << 24
+_MAX_LENGTH = 1 << 16  # characters of a symbol
 
 # Typographic characters, and the plain ones that old texts have instead.
 _PLAIN = str.maketrans(
@@ -49,8 +55,9 @@ class Vocabulary(Tokenizer):
             vocabulary replaces it. Defaults to `"error"`.
 
     Raises:
-        ValueError: There are no symbols, a symbol is not a single symbol at this level,
-            or `unknown` is neither a policy nor a symbol.
+        ValueError: There are no symbols or too many, a symbol is not a single symbol at
+            this level, is longer than 65,536 characters, or `unknown` is neither a
+            policy nor a symbol. The message is one line.
 
     Example:
 
@@ -67,19 +74,9 @@ class Vocabulary(Tokenizer):
         level: str = "character",
         unknown: str = "error",
     ) -> None:
-        if level not in LEVELS:
-            raise ValueError(f"level={level!r} must be one of {', '.join(LEVELS)}.")
+        _check_level(level)
         self.level = level
-        symbols = set(symbols)
-        for symbol in symbols:
-            if not isinstance(symbol, str):
-                raise ValueError(f"Symbol {symbol!r} must be a str.")
-        self.symbols: tuple[str, ...] = tuple(sorted(symbols))
-        if not self.symbols:
-            raise ValueError("symbols is empty: give at least one symbol.")
-        for symbol in self.symbols:
-            if list(self.tokens(symbol)) != [symbol]:
-                raise ValueError(f"{symbol!r} is not a single symbol at {level} level.")
+        self.symbols: tuple[str, ...] = tuple(sorted(_checked(symbols, level)))
         self.ids = {symbol: index for index, symbol in enumerate(self.symbols)}
         self.unknown = unknown
         self._check_policy(unknown)
@@ -116,8 +113,7 @@ class Vocabulary(Tokenizer):
             )
         if not text:
             raise ValueError("The text is empty: a vocabulary needs its symbols.")
-        if level not in LEVELS:
-            raise ValueError(f"level={level!r} must be one of {', '.join(LEVELS)}.")
+        _check_level(level)
         tokens = _tokens(text, level)
         stand_in = [] if unknown in ("error", "skip") else [unknown]
         if max_size is None:
@@ -226,18 +222,45 @@ class Vocabulary(Tokenizer):
             ValueError: The text is not the JSON of a vocabulary.
         """
         try:
-            config = json.loads(text)
-            return cls(config["symbols"], config["level"], config["unknown"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            return cls.from_config(json.loads(text))
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
-                f"This is not the JSON text of a vocabulary: {error}"
+                f"This is not the JSON text of a vocabulary: {printable(error)}"
             ) from error
 
-    def _check_policy(self, unknown: str) -> None:
-        if unknown not in ("error", "skip") and unknown not in self.ids:
+    @classmethod
+    def from_config(cls, config: dict) -> "Vocabulary":
+        """Builds a vocabulary from the result of `get_config`.
+
+        Unlike the constructor, it accepts no other types, no other order of the symbols
+        and no duplicates: these would be signs of damage, and would change the ids.
+
+        Args:
+            config: dict. It may come from a file that nobody has checked.
+
+        Raises:
+            ValueError: This is not the configuration of a vocabulary. The message is
+                one line.
+        """
+        if type(config) is not dict or set(config) != {"level", "unknown", "symbols"}:
             raise ValueError(
-                f"unknown={unknown!r} must be 'error', 'skip' or a symbol of the "
-                "vocabulary."
+                f"{_quoted(config)} is not a vocabulary: it must have the fields "
+                "level, unknown and symbols."
+            )
+        symbols = config["symbols"]
+        if type(symbols) is not list or not all(type(each) is str for each in symbols):
+            raise ValueError(f"symbols={_quoted(symbols)} must be a list of str.")
+        if not all(one < other for one, other in itertools.pairwise(symbols)):
+            raise ValueError("symbols must be sorted, without duplicates.")
+        return cls(symbols, config["level"], config["unknown"])
+
+    def _check_policy(self, unknown: str) -> None:
+        if not isinstance(unknown, str) or (
+            unknown not in ("error", "skip") and unknown not in self.ids
+        ):
+            raise ValueError(
+                f"unknown={_quoted(unknown)} must be 'error', 'skip' or a symbol of "
+                "the vocabulary."
             )
 
     @functools.cached_property
@@ -280,6 +303,43 @@ class Vocabulary(Tokenizer):
                 if other in self.ids:
                     return self.ids[other]
         return -1
+
+
+def _quoted(value: object) -> str:
+    """Returns a value for a message: one short line."""
+    return printable(reprlib.repr(value), 60)
+
+
+def _check_level(level: str) -> None:
+    if not isinstance(level, str) or level not in LEVELS:
+        raise ValueError(f"level={_quoted(level)} must be one of {', '.join(LEVELS)}.")
+
+
+def _checked(symbols: Iterable[str], level: str) -> set[str]:
+    """Returns the different symbols; raises ValueError if one is not valid."""
+    try:
+        unique = set(symbols)
+    except TypeError:  # not iterable, or an item is not hashable
+        raise ValueError(f"symbols={_quoted(symbols)} must be str.") from None
+    if not 0 < len(unique) <= _MAX_SYMBOLS:
+        raise ValueError(
+            "symbols is empty: give at least one symbol."
+            if not unique
+            else f"{len(unique):,} symbols are more than {_MAX_SYMBOLS:,}."
+        )
+    for symbol in unique:
+        if not isinstance(symbol, str):
+            raise ValueError(f"Symbol {_quoted(symbol)} must be a str.")
+        if len(symbol) > _MAX_LENGTH:
+            raise ValueError(
+                f"The symbol {_quoted(symbol)} has {len(symbol):,} characters, more "
+                f"than {_MAX_LENGTH:,}. Use level='character', or split long words."
+            )
+        if list(_tokens(symbol, level)) != [symbol]:
+            raise ValueError(
+                f"{_quoted(symbol)} is not a single symbol at {level} level."
+            )
+    return unique
 
 
 class _SymbolDecoder(Decoder):

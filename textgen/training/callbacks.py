@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from textgen.training import signals
+
 
 class SampleText(keras.callbacks.Callback):
     """Prints text samples from the model during training.
@@ -84,9 +86,20 @@ class SampleText(keras.callbacks.Callback):
             print()  # ends the line of the progress bar
             self._print(f"after batch {self._batches}")
 
+    def get_state(self) -> dict[str, int]:
+        """Returns the state of this callback, for `textgen.Checkpoints`."""
+        return {"batches": self._batches}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Restores the state of this callback."""
+        self._batches = state["batches"]
+
     def _print(self, when: str) -> None:
         for temperature in self.temperatures:
-            texts = self._write(temperature, self.max_new_tokens)
+            # Long samples must not delay the end of a training that a signal stops.
+            texts = signals.interruptible(self._write, temperature, self.max_new_tokens)
+            if texts is None:
+                return
             _show("\n".join([f"--- temperature {temperature}, {when}", *texts]))
 
     def _write(self, temperature: float, max_new_tokens: int) -> list[str]:

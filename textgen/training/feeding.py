@@ -1,11 +1,14 @@
 """How `fit`, `evaluate` and `predict` read their data."""
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from textgen.batches import Batches, Dataset, Feed, View
+from textgen.batches import ArrayDataset, Batches, Dataset, Feed, View
+from textgen.training.training_state import checksum
 
 
 class EpochBegin(keras.callbacks.Callback):
@@ -14,6 +17,8 @@ class EpochBegin(keras.callbacks.Callback):
     dataset: Dataset | None = None
     feed: Feed | None = None
     passes = 0
+    skipped = 0  # batches of the first epoch that a resumed training has read
+    _checksum: int | None = None
 
     @classmethod
     def of_dataset(
@@ -43,15 +48,58 @@ class EpochBegin(keras.callbacks.Callback):
         self.passes = dataset.next_epoch if initial_epoch == 0 else 0
         return self
 
+    def facts(self) -> dict[str, Any] | None:
+        """Returns what describes the data, for a checkpoint: JSON values."""
+        if self.dataset is None or self.feed is None:
+            return None
+        if self._checksum is None:
+            self._checksum = checksum(self.dataset.batch(0, None))
+        return {
+            "passes": self.passes,
+            "batches": len(self.dataset),
+            "part": len(self.feed),
+            "seed": self.dataset.seed,
+            "checksum": self._checksum,
+        }
+
+    def resume(self, facts: dict[str, Any] | None, step: int) -> None:
+        """Continues the epoch of a checkpoint after `step` batches.
+
+        Raises:
+            ValueError: The checkpoint is in the middle of an epoch of other data.
+        """
+        now = self.facts()
+        if step:
+            names = ("batches", "part", "seed", "checksum")
+            old = {name: (facts or {}).get(name) for name in names}
+            new = {name: (now or {}).get(name) for name in names}
+            if old != new:
+                raise ValueError(
+                    f"The training stopped within an epoch, after {step} of "
+                    f"{old['part']} batches, and continues there only with the same "
+                    "data, batch_size, seed and steps_per_epoch: "
+                    + ", ".join(
+                        f"{name} was {old[name]} and is {new[name]}"
+                        for name in names
+                        if old[name] != new[name]
+                    )
+                    + "."
+                )
+        if facts is not None:
+            self.passes = facts["passes"]
+        self.skipped = step
+
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Sets the position in the dataset; Keras calls this method."""
         new_pass = True
+        skipped, self.skipped = self.skipped, 0
         if self.dataset is not None and self.feed is not None:
             length = len(self.dataset)
             self.feed.first = self.passes * length + epoch * len(self.feed)
+            self.feed.skipped = skipped
             self.dataset.set_epoch(self.feed.first // length)
             new_pass = self.feed.first % length == 0
-        if new_pass and self.model.reset_policy == "epoch":
+        if new_pass and not skipped and self.model.reset_policy == "epoch":
             self.model.reset_state()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -62,6 +110,49 @@ class EpochBegin(keras.callbacks.Callback):
             self.dataset.set_epoch(-(-read // len(self.dataset)))
 
 
+def with_dataset(arguments: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Replaces the arrays of `fit` by a dataset, whose order is reproducible.
+
+    Args:
+        arguments: Arguments of `fit`.
+        seed: int. Seed of the order.
+
+    Returns:
+        The arguments that change: none if the data are not arrays.
+
+    Raises:
+        ValueError: `validation_split` leaves no example for one of the two parts.
+    """
+    names = ("x", "y", "sample_weight")
+    given = [arguments[name] for name in names if arguments[name] is not None]
+    if arguments["x"] is None or (arguments["y"] is None and len(given) > 1):
+        return {}
+    if not all(hasattr(e, "__array__") and hasattr(e, "shape") for e in given):
+        return {}
+    arrays = [
+        ops.convert_to_numpy(each) if ops.is_tensor(each) else np.asarray(each)
+        for each in given
+    ]
+    if not all(array.ndim for array in arrays):
+        return {}
+    changed: dict[str, Any] = {"y": None, "sample_weight": None, "batch_size": None}
+    if (split := arguments["validation_split"]) and not arguments["validation_data"]:
+        size = len(arrays[0])
+        kept = math.floor(size * (1.0 - split))
+        if not 0 < kept < size:
+            raise ValueError(
+                f"validation_split={split} leaves {kept} of {size} examples for the "
+                "training: use more data, or another value, so that both parts have "
+                "examples."
+            )
+        changed["validation_data"] = tuple(array[kept:] for array in arrays)
+        changed["validation_split"] = 0.0
+        arrays = [array[:kept] for array in arrays]
+    size = arguments["batch_size"] or 32
+    changed["x"] = ArrayDataset(arrays, size, bool(arguments["shuffle"]), seed)
+    return changed
+
+
 def fixed_order(x: Any) -> Any:
     """Returns a dataset in the order of its first epoch; other data unchanged."""
     return View(x, 0) if isinstance(x, Dataset) else x
@@ -70,6 +161,13 @@ def fixed_order(x: Any) -> Any:
 def text_order(x: Any) -> Any:
     """Returns a dataset in the order of its text; other data unchanged."""
     return View(x, None) if isinstance(x, Dataset) else x
+
+
+def flat(callbacks: Any) -> list:
+    """Returns the argument `callbacks` of `fit` as a new list."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    return keras.tree.flatten(callbacks) if callbacks else []
 
 
 def with_callbacks(
@@ -88,7 +186,7 @@ def with_callbacks(
             begin.set_model(model)
             given.callbacks.insert(0, begin)
         return given
-    callbacks = keras.tree.flatten(given) if given else []
+    callbacks = flat(given)
     bars = keras.callbacks.ProgbarLogger
     if verbose and not any(isinstance(each, bars) for each in callbacks):
         # As the first callback, the bar is complete before another one prints.

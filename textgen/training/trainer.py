@@ -19,7 +19,7 @@ from keras import ops
 from textgen import backend
 from textgen.batches import Dataset
 from textgen.text.vocabulary import Vocabulary
-from textgen.training import compiling, feeding, losses
+from textgen.training import compiling, feeding, losses, resuming
 from textgen.training.freezing import freeze, frozen
 from textgen.training.metrics import WeightedMean
 
@@ -136,11 +136,14 @@ class Trainer(keras.Model):
             "frozen": self._frozen_at_compile,
         }
 
-    def compile_from_config(self, config: dict) -> None:
+    def compile_from_config(self, config: dict, strict: bool = False) -> None:
         """Compiles the model like the saved model.
 
-        If the code of the optimizer, the loss or a metric is not available, the model
-        stays uncompiled and a warning is issued.
+        Args:
+            config: Result of `get_compile_config`.
+            strict: bool. Whether it is an error if the code of the optimizer, the loss
+                or a metric is not available. Otherwise the model stays uncompiled, and
+                a warning is issued. Defaults to `False`.
         """
         config = dict(config)
         frozen_now, frozen_then = frozen(self), config.pop("frozen", None)
@@ -149,6 +152,8 @@ class Trainer(keras.Model):
             with backend.floatx(self.variable_dtype):
                 config = keras.saving.deserialize_keras_object(config)
         except (TypeError, ValueError) as error:
+            if strict:
+                raise
             warnings.warn(
                 "The model is not compiled: its optimizer, its loss or a metric is not "
                 "part of Keras or textgen. Compile it before training. "
@@ -251,33 +256,27 @@ class Trainer(keras.Model):
         if class_weight:
             size, dtype = len(self.vocabulary), self.variable_dtype
             weights = losses.weights_by_id(class_weight, size, dtype)
-        begin: feeding.EpochBegin | None = None
         if isinstance(x, Dataset):
             self.start_step, self.end_token = x.start_step, x.end_of_line
-            begin = feeding.EpochBegin.of_dataset(
-                x, steps_per_epoch, initial_epoch, self.stateful
-            )
-            x, steps_per_epoch = begin.feed, None
-        elif self.stateful:
-            begin = feeding.EpochBegin()
         if verbose != 0:
             print(f"Training on {self.computation()}", flush=True)
-        with self._weighing(weights):
-            return super().fit(
-                x=x,
-                y=y,
-                batch_size=batch_size,
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=feeding.with_callbacks(callbacks, begin, self, verbose != 0),
-                validation_split=validation_split,
-                validation_data=feeding.fixed_order(validation_data),
-                shuffle=shuffle and not self.stateful,
-                sample_weight=sample_weight,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps_per_epoch,
-                **kwargs,
-            )
+        arguments = {
+            "x": x,
+            "y": y,
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "verbose": verbose,
+            "callbacks": callbacks,
+            "validation_split": validation_split,
+            "validation_data": feeding.fixed_order(validation_data),
+            "shuffle": shuffle and not self.stateful,
+            "sample_weight": sample_weight,
+            "initial_epoch": initial_epoch,
+            "steps_per_epoch": steps_per_epoch,
+            **kwargs,
+        }
+        with self._weighing(weights), resuming.prepared(self, arguments):
+            return super().fit(**arguments)
 
     def evaluate(
         self,

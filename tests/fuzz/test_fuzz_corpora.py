@@ -1,0 +1,129 @@
+"""Corpora: any bytes in any encoding, as a file, a zip file or standard input."""
+
+import codecs
+import io
+import math
+import zipfile
+
+from command_line import TEXT
+from fuzz_tools import check, empty_folder, run
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import textgen
+
+ENCODINGS = st.sampled_from(
+    [
+        *["utf-8", "latin-1"] * 8,
+        *("utf-8-sig", "ascii", "cp1252", "utf-16", "utf-16-le", "utf-32", "utf-7"),
+        *("gb18030", "shift_jis", "big5", "iso2022_jp", "koi8-r", "cp037", "hz"),
+    ]
+)
+LINES = st.one_of(
+    st.binary(max_size=40),
+    st.text(max_size=20).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.sampled_from([b"the quick", b"a" * 5000, b"\0", b"\xff\xfe", b"\xef\xbb\xbf"]),
+    st.sampled_from([b"\xed\xa0\x80", b"\x1b[2J", b"\x85", b"\xe2\x80\xa8", b"\x1a"]),
+)
+ENDS = st.sampled_from([b"\n", b"\r\n", b"\r", b"\n\n", b"\r\r\n", b""])
+
+
+@st.composite
+def corpora(draw):
+    """Draws the bytes of a text file, or something near to it."""
+    lines = draw(st.lists(st.tuples(LINES, ENDS), max_size=8))
+    data = b"".join(line + end for line, end in lines) * draw(st.sampled_from([1, 50]))
+    data = draw(st.sampled_from([b"", TEXT.encode()])) + data
+    return draw(st.sampled_from([b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE])) + data
+
+
+def expected(data, encoding):
+    """Returns the text of a file by Python's own reader, `None` for an error."""
+    try:
+        text = io.TextIOWrapper(io.BytesIO(data), encoding).read()
+    except (UnicodeError, ValueError):
+        return None
+    return text.removeprefix("\ufeff")
+
+
+@given(corpora(), ENCODINGS)
+@example(b"", "utf-8")
+@example(b"x", "utf-8")
+@example(b"\r", "utf-8")
+def test_a_text_is_read_as_python_reads_it_or_refused(data, encoding):
+    with empty_folder() as folder:
+        (folder / "text.txt").write_bytes(data)
+        try:
+            text = textgen.load_corpus("text.txt", encoding=encoding)
+        except ValueError as error:
+            assert "text.txt" in str(error)
+            refused = data.startswith(
+                (b"\x1f\x8b", b"BZh", b"PK", b"%PDF", b"\xff\xd8")
+            )
+            assert refused or b"\0" in data[:4096] or not expected(data, encoding)
+        else:
+            assert text
+            assert text == expected(data, encoding)
+
+
+@given(corpora(), st.sampled_from(["character", "word"]))
+def test_a_vocabulary_restores_any_text(data, level):
+    text = data.decode("utf-8", "surrogateescape")
+    if text:
+        vocabulary = textgen.Vocabulary.from_text(text, level)
+        assert vocabulary.decode(vocabulary.encode(text)) == text
+        assert textgen.Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+
+
+@given(
+    corpora(), ENCODINGS, st.sampled_from(["evaluate", "train", "convert"]), st.data()
+)
+def test_commands_read_any_bytes(files, data, encoding, command, choices):
+    draw = choices.draw
+    flags = draw(
+        st.lists(
+            st.sampled_from(["--lines", "--lowercase", "--many-to-many"]), max_size=2
+        )
+    )
+    name = draw(st.sampled_from(["bytes.txt", "-", "bytes.zip"]))
+    arguments = {
+        "evaluate": ["evaluate", files / "sequence.keras", name, "--unknown", "skip"],
+        "train": ["train", name, "--units", 4, "--sequence-length", 3],
+        "convert": ["convert", files / "old.h5", "new.keras", "--corpus", name],
+    }[command]
+    if command == "train":
+        arguments += ["--level", draw(st.sampled_from(["character", "word"]))]
+    known = {"train": 3, "evaluate": 2, "convert": 0}[command]
+    flags = [each for each in flags if each in sorted(flags)[:known]]
+    if command != "train":
+        flags = [each for each in flags if each != "--many-to-many"]
+    if command == "convert":
+        flags = []
+    with empty_folder() as folder:
+        (folder / "bytes.txt").write_bytes(data)
+        with zipfile.ZipFile(folder / "bytes.zip", "w") as archive:
+            archive.writestr("text", data)
+        result = run([*arguments, "--encoding", encoding, *flags], data)
+        check(result)
+    if result.code == 0:
+        numbers = dict(line.split(":") for line in result.output.splitlines())
+        bits = float(numbers["bits"].split()[0])
+        assert math.isnan(bits) or bits >= 0
+
+
+@given(st.binary(max_size=300), st.integers(0, 400), st.booleans())
+def test_damaged_zip_files(damage, place, cut):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("text.txt", TEXT)
+    data = buffer.getvalue()
+    data = data[:place] + damage + (b"" if cut else data[place + len(damage) :])
+    with empty_folder() as folder:
+        (folder / "text.zip").write_bytes(data)
+        try:
+            text = textgen.load_corpus("text.zip")
+        except (ValueError, OSError) as error:
+            assert str(error)
+        else:
+            assert isinstance(text, str)
+            check(run(["evaluate", "none.keras", "text.zip"]), codes=(2,))

@@ -1,0 +1,185 @@
+"""Checks of `textgen train` before the training: files, space, a resumed training."""
+
+import argparse
+import errno
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+# A resumed training must repeat these options.
+SAME = (
+    *("lowercase", "level", "vocabulary_size", "validation", "many_to_many", "lines"),
+    *("cell", "units", "embedding", "tie_weights", "layer_norm", "dropout"),
+    *("recurrent_dropout", "weight_dropout", "sequence_length", "precision", "jit"),
+    *("gradient_accumulation_steps", "seed", "deterministic"),
+)
+
+# These can change after an epoch, but not within it.
+SAME_IN_EPOCH = ("batch_size", "sequence_stride")
+
+GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+
+
+def check_replaceable(path: str | Path, option: str) -> None:
+    """Raises OSError if an existing file cannot be replaced by a new one."""
+    target = Path(os.path.realpath(path))  # a symbolic link stays; its target changes
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{option} {path}: {target.parent} does not exist.")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"{option} {path}: {target.parent} is not writable.")
+    if target.exists() and not target.is_file():
+        raise OSError(
+            f"{option} {path} is a device or a named pipe: give the name of a file."
+        )
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(f"{option} {path} is read-only.")
+
+
+def checkpoint_folder(output: Path, arguments: argparse.Namespace) -> Path:
+    """Returns the folder of the checkpoints, checked before any work is done."""
+    if arguments.checkpoint is None:
+        return output.with_suffix(".checkpoints")
+    folder = Path(arguments.checkpoint)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"--checkpoint {folder} is a file: give the name of a folder."
+        )
+    if not folder.exists() and not folder.parent.is_dir():
+        raise FileNotFoundError(
+            f"--checkpoint {folder}: the folder {folder.parent} does not exist."
+        )
+    if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
+        raise PermissionError(f"--checkpoint {folder} is not writable.")
+    return folder
+
+
+def options_to_repeat(arguments: argparse.Namespace, length: int) -> dict[str, Any]:
+    """Returns the options that a resumed training must repeat, by their attributes.
+
+    Args:
+        arguments: The parsed arguments.
+        length: int. The sequence length, which has no constant default.
+    """
+    values = {name: getattr(arguments, name) for name in SAME + SAME_IN_EPOCH}
+    return {**values, "sequence_length": length}
+
+
+def check_text(
+    now: dict[str, Any], before: dict[str, Any], checkpoints: Any, corpus: str
+) -> None:
+    """Raises ValueError if a resumed training has another text.
+
+    Args:
+        now: The notes of this run.
+        before: The notes of the checkpoint.
+        checkpoints: `textgen.Checkpoints`.
+        corpus: str. The corpus of this run.
+    """
+    texts = [each.get("corpus_sha256") for each in (before, now)]
+    if texts[0] not in (None, texts[1]):
+        raise ValueError(
+            f"{checkpoints.last} was trained on another text than {corpus}: their "
+            f"SHA-256 are {texts[0]} and {texts[1]}."
+        )
+
+
+def check_options(
+    now: dict[str, Any], before: dict[str, Any], checkpoints: Any
+) -> None:
+    """Raises ValueError if an option prevents that a training continues exactly.
+
+    Args:
+        now: The notes of this run.
+        before: The notes of the checkpoint.
+        checkpoints: `textgen.Checkpoints`.
+    """
+    new, old = now["options"], before.get("options", {})
+    for name in (*SAME, *(SAME_IN_EPOCH if checkpoints.step else ())):
+        if name in old and old[name] != new[name]:
+            when = ""
+            if name in SAME_IN_EPOCH:
+                when = f" in the middle of epoch {checkpoints.epoch + 1}"
+            raise ValueError(
+                f"--resume: the training in {checkpoints.folder} has "
+                f"{_typed(name, old[name])}, and cannot continue with "
+                f"{_typed(name, new[name])}{when}: repeat its options, or start a new "
+                "training with another --output."
+            )
+
+
+def _typed(name: str, value: Any) -> str:
+    """Returns an option as the user types it: `--units 8 8`, or `no --lines`."""
+    option = "--" + name.replace("_", "-")
+    if value is None or (value is False and name != "jit"):
+        return f"no {option}"
+    if isinstance(value, bool):
+        return option if value else f"--no-{name}"
+    values = value if isinstance(value, list) else [value]
+    return " ".join([option, *map(str, values)])
+
+
+def check_memory(arguments: argparse.Namespace, symbols: int) -> None:
+    """Raises ValueError if this machine cannot train a network of this size."""
+    size, weights = arguments.embedding or symbols, symbols * (arguments.embedding or 0)
+    for units in arguments.units:
+        weights += GATES.get(arguments.cell, 1) * units * (size + units + 1)
+        size = units
+    weights += (size + 1) * symbols
+    # Each weight has a gradient and two moving averages of Adam.
+    needed = weights * 4 * (8 if arguments.precision == "float64" else 4)
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return
+    if 0 < memory < needed:
+        raise ValueError(
+            f"--units {' '.join(map(str, arguments.units))}: this network has "
+            f"{weights:,} weights. Its training needs {_bytes(needed)} of memory, and "
+            f"this machine has {_bytes(memory)}. Use fewer --units."
+        )
+
+
+def check_space(model: Any, output: Path, folder: Path, keep: int) -> None:
+    """Raises OSError if a disk has too little space for model and checkpoints."""
+    size = sum(
+        math.prod(variable.shape) * (8 if "64" in str(variable.dtype) else 4)
+        for variable in [*model.variables, *model.optimizer.variables]
+    )
+    existing = sum(
+        path.stat().st_size for path in folder.glob("*.keras") if path.is_file()
+    )
+    # The best checkpoint, and the new one while the oldest one still exists.
+    needs = {
+        folder: (keep + 2) * size - existing,
+        output.parent: size,
+    }
+    places: dict[int, tuple[Path, int]] = {}
+    for place, needed in needs.items():
+        while not place.exists():
+            place = place.parent
+        device = place.stat().st_dev
+        places[device] = (place, needed + places.get(device, (place, 0))[1])
+    for place, needed in places.values():
+        free = shutil.disk_usage(place).free
+        if needed > free:
+            raise _no_space(
+                f"The disk of {place.resolve()} has {_bytes(free)} free. The model and "
+                f"its {keep} checkpoints need {_bytes(needed)}: delete something, or "
+                "use --keep 1, or another disk with --output and --checkpoint."
+            )
+
+
+def _bytes(number: float) -> str:
+    """Returns a number of bytes for a reader: `3.2 GB`."""
+    unit = 0
+    while number >= 1000 and unit < 4:
+        number, unit = number / 1000, unit + 1
+    return f"{number:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[unit]}"
+
+
+def _no_space(message: str) -> OSError:
+    error = OSError(message)
+    error.errno = errno.ENOSPC
+    return error

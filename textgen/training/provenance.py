@@ -1,0 +1,55 @@
+"""Where a model comes from: the notes that `textgen train` and the recipes store."""
+
+import hashlib
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+
+
+def training_notes(
+    corpus: str, text: str, seed: int, command: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """Returns what is needed to repeat a training, for `model.notes`.
+
+    Args:
+        corpus: str. Name of the corpus, or path of its file; the notes contain the name
+            of the file only.
+        text: str. The text, before it is converted to lower case.
+        seed: int. The seed of the training.
+        command: str or `None`. The command that started the training. Defaults to
+            `None`: the command line of this Python program.
+        **more: Further notes, such as `held_out_nats`, the loss on held-out text.
+
+    Returns:
+        A dict. `corpus_sha256` is the SHA-256 of the text in UTF-8: that of the file,
+        if this is a UTF-8 file without a byte order mark, with `"\\n"` at the ends of
+        the lines. `versions` contains the versions of textgen, Keras, its backend,
+        NumPy and Python.
+
+    Example:
+
+    ```python
+    model.notes = textgen.training_notes("poems.txt", text, seed=0)
+    ```
+    """
+    backend = keras.backend.backend()
+    versions = {
+        name: str(getattr(sys.modules.get(name), "__version__", "unknown"))
+        for name in ("textgen", "keras", backend, "numpy")
+    }
+    if command is None:
+        command = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {
+        "corpus": "standard input" if corpus == "-" else Path(corpus).name,
+        "corpus_sha256": hashlib.sha256(
+            text.encode("utf-8", "surrogatepass")
+        ).hexdigest(),
+        "seed": seed,
+        "versions": {**versions, "python": platform.python_version()},
+        "command": command,
+        **more,
+    }
