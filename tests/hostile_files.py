@@ -25,6 +25,7 @@ import tempfile
 import time
 import warnings
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -87,7 +88,10 @@ MODELS = {"language": language_model, "small": small_model, "keras": keras_netwo
 
 
 class Parts:
-    """The three members of a model file, to be changed and packed again."""
+    """The three members of a model file, to be changed and packed again.
+
+    The functions below yield names of cases, and functions that return their bytes.
+    """
 
     def __init__(self, data):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -97,6 +101,31 @@ class Parts:
 
     def copy(self):
         return copy.deepcopy(self)
+
+    def with_config(self, path, value):
+        new = self.copy()
+        new.config = changed(self.config, path, value)
+        return new.pack()
+
+    def with_metadata(self, path, value):
+        new = self.copy()
+        new.metadata = changed(self.metadata, path, value)
+        return new.pack(right=False)
+
+    def without(self, path):
+        new = self.copy()
+        del get(new.config, path[:-1])[path[-1]]
+        return new.pack()
+
+    def with_raw_config(self, data):
+        new = self.copy()
+        new.config = data
+        return new.pack()
+
+    def with_weights(self, data):
+        new = self.copy()
+        new.weights = data
+        return new.pack()
 
     def as_old(self):
         """Without checksums, like a file of an older version."""
@@ -113,7 +142,9 @@ class Parts:
         metadata = self.metadata
         if right and "sha256" in metadata:
             sums = {"config.json": config, "model.weights.h5": self.weights}
-            sums = {name: hashlib.sha256(part).hexdigest() for name, part in sums.items()}
+            sums = {
+                name: hashlib.sha256(part).hexdigest() for name, part in sums.items()
+            }
             metadata = {**metadata, "sha256": {**metadata["sha256"], **sums}}
         return packed([json.dumps(metadata).encode(), config, self.weights])
 
@@ -197,9 +228,7 @@ HOSTILE = {
         "Lambda",
         {
             "name": "x",
-            "function": function(
-                "keras.datasets.california_housing", "load_data"
-            ),
+            "function": function("keras.datasets.california_housing", "load_data"),
             "arguments": {"path": "mnist.npz"},
         },
     ),
@@ -215,7 +244,9 @@ HOSTILE = {
     "import": thing("keras.src.trainers.trainer", "Trainer", {}),
     "registered": thing("textgen.models", "LanguageModel", {}, "textgen>LanguageModel"),
     "TFSMLayer": thing("keras.layers", "TFSMLayer", {"filepath": "/tmp/model"}),
-    "StringLookup": thing("keras.layers", "StringLookup", {"vocabulary": "/etc/passwd"}),
+    "StringLookup": thing(
+        "keras.layers", "StringLookup", {"vocabulary": "/etc/passwd"}
+    ),
     "TorchModuleWrapper": thing(
         "keras.layers", "TorchModuleWrapper", {"module": "gAR9lC4="}
     ),
@@ -247,9 +278,7 @@ def references(parts):
         for name, value in HOSTILE.items():
             if path and path[-1] == "name" and isinstance(value, str):
                 continue  # a name may be any string
-            new = parts.copy()
-            new.config = changed(parts.config, path, value)
-            yield f"{name} in {path}", new.pack()
+            yield f"{name} in {path}", partial(parts.with_config, path, value)
 
 
 # === Cases: wrong values ===
@@ -268,29 +297,22 @@ def values(parts):
         if len(path) > 1 and path[-2] == "symbols" and path[-1] > 1:
             continue
         for value in VALUES:
-            new = parts.copy()
-            new.config = changed(parts.config, path, value)
-            yield f"{value!r:.40} in {path}", new.pack()
+            name = f"{value!r:.40} in {path}"
+            yield name, partial(parts.with_config, path, value)
         if path:
-            new = parts.copy()
-            del get(new.config, path[:-1])[path[-1]]
-            yield f"without {path}", new.pack()
+            yield f"without {path}", partial(parts.without, path)
         if isinstance(get(parts.config, path), dict):
-            new = parts.copy()
-            get(new.config, path)["unknown"] = 1
-            yield f"unknown field in {path}", new.pack()
+            name = f"unknown field in {path}"
+            yield name, partial(parts.with_config, (*path, "unknown"), 1)
     for path in paths(parts.metadata):
         for value in VALUES:
-            new = parts.copy()
-            new.metadata = changed(parts.metadata, path, value)
-            yield f"metadata: {value!r:.40} in {path}", new.pack(right=False)
+            name = f"metadata: {value!r:.40} in {path}"
+            yield name, partial(parts.with_metadata, path, value)
     text = json.dumps(parts.config)
     for key in ('"cell"', '"class_name"', '"network"', '"name"'):
+        raw = text.replace(key, f"{key}: 1, {key}", 1).encode()
         if key in text:
-            new = parts.copy()
-            new.config = text.replace(key, f'"cell": "lstm", {key}', 1).encode()
-            new.config = new.config.replace(b'"cell": "lstm"', key.encode() + b": 1")
-            yield f"{key} twice", new.pack()
+            yield f"{key} twice", partial(parts.with_raw_config, raw)
     for name, raw in {
         "empty": b"",
         "no JSON": b"{",
@@ -301,12 +323,16 @@ def values(parts):
         "large number": b'{"a": ' + b"9" * 100_000 + b"}",
         "comment": text.encode() + b"// x",
     }.items():
-        new = parts.copy()
-        new.config = raw
-        yield f"config: {name}", new.pack()
+        yield f"config: {name}", partial(parts.with_raw_config, raw)
 
 
 # === Cases: damage ===
+
+
+def flipped(data, at, bit):
+    damaged = bytearray(data)
+    damaged[at] ^= 1 << bit
+    return bytes(damaged)
 
 
 def with_crc(data, name, at, bit):
@@ -322,14 +348,13 @@ def flips(data, count):
     random = np.random.default_rng(0)
     for index in range(count // 2):
         at, bit = int(random.integers(len(data))), int(random.integers(8))
-        damaged = bytearray(data)
-        damaged[at] ^= 1 << bit
-        yield f"flip {at}.{bit}", bytes(damaged)
+        yield f"flip {at}.{bit}", partial(flipped, data, at, bit)
         name = NAMES[(0, 1, 2, 2)[index % 4]]
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = archive.getinfo(name).file_size
         at = int(random.integers(size))
-        yield f"flip {name} {at}.{bit}", with_crc(data, name, at, bit)
+        case = partial(with_crc, data, name, at, bit)
+        yield f"flip {name} {at}.{bit}", case
 
 
 def structural_flips(parts, count):
@@ -340,37 +365,44 @@ def structural_flips(parts, count):
     for stored in arrays:
         places[stored.offset : stored.offset + stored.size] = False
     for at in random.choice(np.flatnonzero(places), count):
-        new, bit = parts.copy(), int(random.integers(8))
-        weights = bytearray(new.weights)
-        weights[at] ^= 1 << bit
-        new.weights = bytes(weights)
-        yield f"HDF5 flip {at}.{bit}", new.pack()
+        weights = flipped(parts.weights, at, bit := int(random.integers(8)))
+        yield f"HDF5 flip {at}.{bit}", partial(parts.with_weights, weights)
 
 
 def truncations(data):
     for percent in range(100):
-        yield f"truncated to {percent} %", data[: len(data) * percent // 100]
-    yield "without the last byte", data[:-1]
-    yield "with one byte more", data + b"x"
-    yield "with zeros before", bytes(100) + data[:-22] + data[-22:]
+        yield (
+            f"truncated to {percent} %",
+            lambda p=percent: data[: len(data) * p // 100],
+        )
+    yield "without the last byte", lambda: data[:-1]
+    yield "with one byte more", lambda: data + b"x"
+    yield "with zeros before", lambda: bytes(100) + data
 
 
 def archives(parts):
     """Zip files that are unlike those that `save` writes."""
     members = [json.dumps(parts.metadata).encode(), json.dumps(parts.config).encode()]
     members.append(parts.weights)
-    yield "twice", packed([*members, members[1]], [*NAMES, NAMES[1]])
-    yield "twice, three", packed([members[0], *members[:2]], [NAMES[0], *NAMES[:2]])
-    yield "extra", packed([*members, b"x"], [*NAMES, "assets/x"])
-    yield "traversal", packed([*members, b"x"], [*NAMES, "../../x"])
-    yield "absolute", packed([*members, b"x"], [*NAMES, "/tmp/textgen-was-here"])
-    yield "renamed", packed(members, [*NAMES[:2], "model.weights.npz"])
-    yield "two", packed(members[:2], NAMES[:2])
-    yield "compressed", packed(members, method=zipfile.ZIP_DEFLATED)
-    yield "bomb", packed([*members[:2], bytes(50 << 20)], method=zipfile.ZIP_DEFLATED)
-    yield "many", packed([b""] * 70_000, [f"{index}" for index in range(70_000)])
     whole = packed(members)
-    yield "comment", whole[:-2] + struct.pack("<H", 5) + b"hello"
+    more = [*members, b"x"]
+    zipped = zipfile.ZIP_DEFLATED
+    for name, case in {
+        "twice": lambda: packed([*members, members[1]], [*NAMES, NAMES[1]]),
+        "twice of three": lambda: packed(
+            [members[0], *members[:2]], [NAMES[0], *NAMES[:2]]
+        ),
+        "extra": lambda: packed(more, [*NAMES, "assets/x"]),
+        "traversal": lambda: packed(more, [*NAMES, "../../x"]),
+        "absolute": lambda: packed(more, [*NAMES, "/tmp/textgen-was-here"]),
+        "renamed": lambda: packed(members, [*NAMES[:2], "model.weights.npz"]),
+        "two": lambda: packed(members[:2], NAMES[:2]),
+        "compressed": lambda: packed(members, method=zipped),
+        "bomb": lambda: packed([*members[:2], bytes(50 << 20)], method=zipped),
+        "many": lambda: packed([b""] * 66_000, map(str, range(66_000))),
+        "comment": lambda: whole[:-2] + struct.pack("<H", 5) + b"hello",
+    }.items():
+        yield name, case
     for name, at, new in (
         ("size", 24, struct.pack("<L", 1 << 31)),
         ("stored size", 20, struct.pack("<L", 1 << 31)),
@@ -381,13 +413,13 @@ def archives(parts):
         ("link", 38, struct.pack("<L", 0o120777 << 16)),
     ):
         for start in (m for m in range(len(whole)) if whole[m : m + 4] == b"PK\1\2"):
-            damaged = bytearray(whole)
-            damaged[start + at : start + at + len(new)] = new
-            yield f"{name} at {start}", bytes(damaged)
+            place = start + at
+            damaged = whole[:place] + new + whole[place + len(new) :]
+            yield f"{name} at {start}", lambda damaged=damaged: damaged
     locator = b"PK\6\7" + bytes(16)
     record = b"PK\6\6" + struct.pack("<Q", 44) + bytes(20)
     record += struct.pack("<QQQ", 1 << 40, 1 << 40, 0)
-    yield "64 bits", whole[:-22] + record + locator + whole[-22:]
+    yield "64 bits", lambda: whole[:-22] + record + locator + whole[-22:]
 
 
 # === Cases: HDF5 ===
@@ -395,7 +427,6 @@ def archives(parts):
 
 def hdf5_cases(parts):
     """Weights that are not the plain arrays of the model."""
-    first = "layers/dense/vars/0" if b'"small' in b"" else None
     with h5py.File(io.BytesIO(parts.weights)) as file:
         found = []
         file.visititems(
@@ -407,9 +438,7 @@ def hdf5_cases(parts):
         file = io.BytesIO(parts.weights)
         with h5py.File(file, "r+") as hdf5:
             change(hdf5)
-        new = parts.copy()
-        new.weights = file.getvalue()
-        return new.pack()
+        return parts.with_weights(file.getvalue())
 
     def replaced(make):
         def change(file):
@@ -507,8 +536,7 @@ def hdf5_cases(parts):
         "infinite": with_value(-np.inf),
         **{
             f"dtype {dtype}": converted(dtype)
-            for dtype in ("?", "i1", "i4", "i8", "u2", "f2", "f8", "c8", ">f4", "V4")
-            if dtype != "V4"
+            for dtype in ("?", "i1", "i4", "i8", "u2", "f2", "f8", "c8", ">f4")
         },
     }
     for name in found:
@@ -518,7 +546,7 @@ def hdf5_cases(parts):
         if name == "optimizer/vars/1" and "learning" in str(parts.config):
             changes["optimizer state NaN"] = assign_value(name, np.nan)
     for name, change in changes.items():
-        yield f"HDF5: {name}", case(change)
+        yield f"HDF5: {name}", partial(case, change)
     for name, weights in {
         "empty": b"",
         "text": b"text",
@@ -526,9 +554,7 @@ def hdf5_cases(parts):
         "half": parts.weights[: len(parts.weights) // 2],
         "user block": bytes(512) + parts.weights,
     }.items():
-        new = parts.copy()
-        new.weights = weights
-        yield f"HDF5: {name}", new.pack()
+        yield f"HDF5: {name}", partial(parts.with_weights, weights)
 
 
 def assign_value(name, value):
@@ -552,7 +578,7 @@ def sizes(parts):
 
     add("20,000 units", units=[20_000])
     add("10,000 layers", units=[1] * 10_000)
-    add("250 layers", units=[1] * 250)
+    add("100 layers", units=[1] * 100)
     add("embeddings", embedding=1_000_000)
     add("10 million embeddings", embedding=10_000_000)
     add("window", sequence_length=10**9)
@@ -563,8 +589,8 @@ def sizes(parts):
     vocabulary = {"level": "character", "unknown": "error", "symbols": symbols}
     add("vocabulary", vocabulary=vocabulary, units=[100_000])
     new = parts.copy()
-    new.config = b"[" + b"0," * (100 << 20) + b"0]"
-    cases["200 MB list"] = new.pack()
+    new.config = b"[" + b"0," * (20 << 20) + b"0]"
+    cases["40 MB list"] = new.pack()
     new.config = b"[" + b"[]," * (10 << 20) + b"0]"
     cases["10 million lists"] = new.pack()
     new.config = b'{"a":"' + b"x" * (31 << 20) + b'"}'
@@ -576,19 +602,21 @@ def sizes(parts):
     cases["metric"] = new.pack()
     new = parts.copy()
     new.config["compile_config"]["optimizer"] = thing(
-        "keras.optimizers", "Adam", {"name": "adam", "learning_rate": 0.1, "use_ema": True}
+        "keras.optimizers",
+        "Adam",
+        {"name": "adam", "learning_rate": 0.1, "use_ema": True},
     )
     cases["optimizer"] = new.pack()
     members = [json.dumps(parts.metadata).encode(), b"{}", parts.weights]
-    extra = [bytes(100 << 20)] * 12
+    extra = [bytes(4 << 20)] * 12
     cases["extra members"] = packed(
         [*members, *extra],
         [*NAMES, *(f"assets/{index}" for index in range(12))],
         zipfile.ZIP_DEFLATED,
     )
-    for name, data in hdf5_cases(parts):
+    for name, make in hdf5_cases(parts):
         if "bomb" in name:
-            cases[name] = data
+            cases[name] = make()
     return cases
 
 
@@ -598,11 +626,19 @@ def sizes(parts):
 class Watch:
     """Records what happens while a file is loaded: files, network, imports, code."""
 
-    EVENTS = {
-        *("open", "import", "marshal.loads", "exec", "compile", "os.system"),
-        *("subprocess.Popen", "socket.connect", "socket.getaddrinfo", "os.remove"),
-        *("os.rename", "os.mkdir", "shutil.rmtree", "urllib.Request", "tempfile.mkstemp"),
-    }
+    EVENTS = frozenset(
+        {
+            *("open", "import", "marshal.loads", "exec", "compile", "os.system"),
+            *("subprocess.Popen", "socket.connect", "socket.getaddrinfo", "os.remove"),
+            *(
+                "os.rename",
+                "os.mkdir",
+                "shutil.rmtree",
+                "urllib.Request",
+                "tempfile.mkstemp",
+            ),
+        }
+    )
 
     def __init__(self):
         self.path, self.found = None, []
@@ -611,7 +647,9 @@ class Watch:
     def _record(self, event, arguments):
         if self.path is None or event not in self.EVENTS:
             return
-        if event == "open" and arguments[0] in (self.path, 3, 4, 5, 6, 7, 8, 9):
+        if event == "open" and (
+            arguments[0] == self.path or isinstance(arguments[0], int)
+        ):
             return
         if event in ("exec", "compile") and "generated" in repr(arguments):
             return
@@ -689,6 +727,10 @@ def verdict(data, result, path, same, any_values=False):
             return f"bad message: {result!r}"
         return None
     config, arrays = signature(result)
+    if not result.compiled:
+        # Unknown code of a user in the loss, say: it loads with a warning, without its
+        # optimizer.
+        same = same[0], {k: v for k, v in same[1].items() if "optimizer" not in k}
     if config == same[0] and arrays == same[1]:
         return None
     given = without_ids(Parts(data).config)
@@ -702,28 +744,32 @@ def verdict(data, result, path, same, any_values=False):
     return "the arrays are others"
 
 
+SAMPLE = {
+    **{"references": 12, "values": 35, "flips": 12, "HDF5 flips": 5, "archives": 10},
+    **{"truncations": 4, "HDF5": 16, "old flips": 3},
+}
+
+
 def cases_of(parts, data, all_cases):
-    """Yields `(family, name, bytes)` for one model."""
-    share = 1.0 if all_cases else 0.0
+    """Yields `(family, name, bytes)` for one model: all cases, or a sample."""
     families = {
         "references": references(parts),
         "values": values(parts),
-        "flips": flips(data, 1000 if all_cases else 60),
-        "HDF5 flips": structural_flips(parts, 500 if all_cases else 30),
+        "flips": flips(data, 400),
+        "HDF5 flips": structural_flips(parts, 200),
         "truncations": truncations(data),
         "archives": archives(parts),
         "HDF5": hdf5_cases(parts),
-        "old flips": flips(parts.as_old().pack(), 200 if all_cases else 10),
+        "old flips": flips(parts.as_old().pack(), 100),
     }
-    wanted = {"references": 40, "values": 120, "truncations": 12, "archives": 99}
     for family, cases in families.items():
         cases = list(cases)
-        if not share and family in wanted and len(cases) > wanted[family]:
+        if not all_cases:
             random = np.random.default_rng(len(cases))
-            chosen = random.choice(len(cases), wanted[family], replace=False)
+            chosen = random.choice(len(cases), SAMPLE[family], replace=False)
             cases = [cases[index] for index in sorted(chosen)]
-        for name, case in cases:
-            yield family, name, case
+        for name, make in cases:
+            yield family, name, make()
 
 
 def run(names, all_cases=False, folder=None):
@@ -746,6 +792,8 @@ def run(names, all_cases=False, folder=None):
             same = signature(load(path))
             for family, name, case in cases_of(Parts(data), data, all_cases):
                 Path(path).write_bytes(case)
+                if all_cases and sum(counts.values()) % 500 == 0:
+                    print(f"{sum(counts.values()):,} files", file=sys.stderr, flush=True)
                 start = time.perf_counter()
                 try:
                     with watch.of(path):

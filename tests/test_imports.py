@@ -27,11 +27,12 @@ ROOMS = {
     "model_file": ({"files", "hdf5", "messages"}, {"numpy"}, set()),
     "keras_internals": (set(), {"keras", "numpy"}, set()),
     "backend": (set(), {"keras"}, {"jax", "tensorflow", "torch"}),
+    "tracing": ({"backend"}, {"keras"}, {"jax", "tensorflow", "torch"}),
     "text": ({"files", "messages"}, {"numpy"}, set()),
     "batches": ({"keras_internals"}, {"keras", "numpy"}, {"tensorflow"}),
     "datasets": ({"batches", "text"}, {"numpy"}, set()),
-    "layers": ({"backend", "keras_internals"}, {"keras", "numpy"}, set()),
-    "decoding": ({"backend", "text"}, {"keras", "numpy"}, set()),
+    "layers": ({"backend", "keras_internals", "tracing"}, {"keras", "numpy"}, set()),
+    "decoding": ({"text", "tracing"}, {"keras", "numpy"}, set()),
     "training": (
         {
             "backend",
@@ -41,6 +42,7 @@ ROOMS = {
             "messages",
             "model_file",
             "text",
+            "tracing",
         },
         {"keras", "numpy"},
         set(),

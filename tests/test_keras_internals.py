@@ -1,5 +1,8 @@
 """If a new release of Keras moves a private name, a test here fails and names it."""
 
+import contextlib
+
+import h5py
 import keras
 import numpy as np
 from keras import layers, ops
@@ -68,3 +71,60 @@ def test_loop_of_a_recurrent_layer_can_be_replaced():
     layer(x, training=True)
     assert set(ops.convert_to_numpy(layer.factors).flat) <= {0.0, 2.0}
     assert layer.factors.shape == (2, 5)
+
+
+def test_state_of_a_model_is_what_keras_saves(tmp_path):
+    inputs = keras.Input((3, 2))
+    outputs = layers.Dense(2)(layers.Bidirectional(layers.GRU(4))(inputs))
+    network = keras.Model(inputs, outputs)
+    network.compile("adam")
+    network.optimizer.build(network.trainable_variables)
+    network.save_weights(tmp_path / "a.weights.h5")
+    with h5py.File(tmp_path / "a.weights.h5") as file:
+        saved = {}
+        file.visititems(
+            lambda name, item: (
+                saved.update({name: item[()]}) if hasattr(item, "shape") else None
+            )
+        )
+    found = keras_internals.saved_state(network)
+    assert found.keys() == saved.keys()
+    assert "layers/bidirectional/forward_layer/cell/vars/0" in found
+    for name, value in saved.items():
+        np.testing.assert_array_equal(found[name], value)
+    # Variables, so that a value can be assigned.
+    weights = {id(weight) for weight in network.weights}
+    state = keras_internals.state_of(network)
+    assert {id(v) for name, v in state.items() if "optimizer" not in name} == weights
+
+
+def test_objects_used_twice_are_serialized_once():
+    zeros = keras.initializers.Zeros()
+    configs = keras_internals.serialized([zeros, zeros, keras.initializers.Ones()])
+    numbers = [config.get("shared_object_id") for config in configs]
+    assert numbers[0] == numbers[1] is not None and numbers[2] is None
+    for scope, same in (
+        (keras_internals.sharing(), True),
+        (contextlib.nullcontext(), False),
+    ):
+        with scope:
+            first, second, _ = keras.saving.deserialize_keras_object(configs)
+        assert (first is second) == same
+
+
+def test_variables_without_values():
+    """They need no memory, and Keras forgets them if they are not wanted."""
+    with keras_internals.without_values() as created:
+        large = layers.Dense(10**6)
+        large.build((None, 10**6))
+    assert [tuple(each.shape) for each in created] == [(10**6, 10**6), (10**6,)]
+    with keras.StatelessScope():
+        pass  # at its end, Keras gives values to all variables without
+    with keras_internals.without_values() as created:
+        layer = layers.Dense(2, bias_initializer="ones")
+        layer.build((None, 3))
+    kernel = np.arange(6.0).reshape(3, 2)
+    keras_internals.give_values(created, {id(layer.kernel): lambda: kernel})
+    np.testing.assert_array_equal(layer.kernel, kernel)
+    np.testing.assert_array_equal(layer.bias, [1, 1])
+    assert layer(np.ones((1, 3))).shape == (1, 2)

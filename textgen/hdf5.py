@@ -33,7 +33,7 @@ class Stored:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def value(self, data: bytes, dtype: Any = None) -> np.ndarray:
-        """Returns the array, read-only: a view of the bytes of the file.
+        """Returns a copy of the array.
 
         Args:
             data: bytes. The complete HDF5 file.
@@ -42,7 +42,8 @@ class Stored:
         """
         count = math.prod(self.shape)
         dtype = self.dtype if dtype is None else dtype
-        return np.frombuffer(data, dtype, count, self.offset).reshape(self.shape)
+        view = np.frombuffer(data, dtype, count, self.offset)
+        return view.reshape(self.shape).copy()
 
 
 def write(arrays: Mapping[str, Any]) -> bytes:

@@ -13,11 +13,11 @@ import numpy as np
 
 # `keras.saving` loads and saves complete files only. textgen checks a file before Keras
 # sees a part of it, so it needs the steps: the walk over the objects of a model that
-# have states, the storage that it passes to them, and the scope in which layers that
-# are used twice are serialized once.
+# have states, the storage that it passes to them, and the scope in which an object that
+# is used twice is serialized once.
 #
-# Keras lists variables without values in its global state, and gives them all their
-# values when the outermost scope ends. A model that does not fit its file must get none.
+# Keras lists variables without values in its global state, and gives values to all of
+# them when the outermost scope ends. A model that does not fit its file must get none.
 from keras.src.backend.common import global_state
 from keras.src.saving import saving_lib
 from keras.src.saving.serialization_lib import ObjectSharingScope
@@ -121,53 +121,19 @@ class RecurrentLoop(keras.layers.RNN):
 
 
 class _Store(saving_lib.H5IOStore):
-    """The arrays of a model, in place of an HDF5 file.
+    """Collects the variables of a model, in place of an HDF5 file."""
 
-    Args:
-        values: Mapping of path and a function that returns the array, or `None` to
-            collect the variables of a model.
-    """
-
-    def __init__(self, values: Mapping[str, Callable[[], Any]] | None = None) -> None:
+    def __init__(self) -> None:
         self.variables: dict[str, Any] = {}
-        self._values = values or {}
         self._place = ""
-        self._names: dict[str, list[str]] = {}
-        for path in self._values:
-            place, name = path.rsplit("/", maxsplit=1)
-            self._names.setdefault(place, []).append(name)
 
     def __bool__(self) -> bool:
         return True
 
     def make(self, path: str, metadata: Any = None) -> "_Store":
-        """Selects an object of the model, to collect its variables."""
-        return self.get(path)
-
-    def get(self, path: str) -> "_Store":
         """Selects an object of the model."""
         self._place = f"{path}/vars" if path else "vars"
         return self
-
-    def has_path(self, path: str) -> bool:
-        """Whether there are arrays below a path."""
-        return any(place.startswith(f"{path}/") for place in self._names)
-
-    def keys(self) -> list[str]:
-        """Returns the names of the arrays of the selected object."""
-        return self._names.get(self._place, [])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __len__(self) -> int:
-        return len(self.keys())
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.keys()
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[f"{self._place}/{name}"]()
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.variables[f"{self._place}/{name}"] = value
@@ -184,15 +150,13 @@ def sharing() -> Any:
     return ObjectSharingScope()
 
 
-def state_of(model: Any, path: str = "") -> dict[str, Any]:
+def state_of(model: Any) -> dict[str, Any]:
     """Returns the variables that a file of a model contains, by their path in it.
 
-    Args:
-        model: Model or another object of Keras with a state.
-        path: str. Where the object is in the file. Defaults to `""`.
+    Those of an optimizer are NumPy arrays.
     """
     store = _Store()
-    saving_lib._save_state(model, store, None, path, set())
+    saving_lib._save_state(model, store, None, "", set())
     return store.variables
 
 
@@ -201,20 +165,6 @@ def saved_state(model: Any) -> dict[str, np.ndarray]:
     return {
         path: keras.ops.convert_to_numpy(each) for path, each in state_of(model).items()
     }
-
-
-def load_state(
-    model: Any, values: Mapping[str, Callable[[], Any]], path: str = ""
-) -> None:
-    """Sets the variables of a model.
-
-    Args:
-        model: Model or another object of Keras with a state.
-        values: Mapping of path, as in `state_of`, and a function that returns the
-            array.
-        path: As for `state_of`.
-    """
-    saving_lib._load_state(model, _Store(values), None, path, visited_saveables=set())
 
 
 @contextlib.contextmanager
@@ -235,16 +185,21 @@ def without_values() -> Iterator[list]:
         global_state.set_global_attribute(name, before or [])
 
 
-def give_values(created: list, loaded: list) -> None:
-    """Gives variables without values their initial values.
+def give_values(created: list, values: Mapping[int, Callable[[], Any]]) -> None:
+    """Gives values to variables that were created without.
+
+    To compute initial values would take most of the time that a model takes to load.
 
     Args:
         created: The list of `without_values`.
-        loaded: Variables that will be loaded. They start with zeros: to compute initial
-            weights takes most of the time that it takes to create a model.
+        values: Mapping of the `id` of a variable, and a function that returns its
+            value. All others get their initial values.
     """
-    zeros = {id(variable) for variable in loaded}
+
+    def initializer(value: Callable[[], Any]) -> Callable[..., Any]:
+        return lambda shape, dtype: keras.ops.convert_to_tensor(value(), dtype)
+
     for variable in created:
-        if id(variable) in zeros:
-            variable._initializer = keras.initializers.Zeros()
+        if id(variable) in values:
+            variable._initializer = initializer(values[id(variable)])
         variable._deferred_initialize()

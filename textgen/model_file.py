@@ -189,7 +189,7 @@ def read_training(
         config_bytes: As for `read`.
 
     Returns:
-        `training` and `training_arrays` as given to `write`; the arrays are copies.
+        `training` and `training_arrays` as given to `write`.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -199,7 +199,7 @@ def read_training(
     if _GROUP not in contents.metadata:
         raise _refusal(path, "it contains no state of a training")
     return contents.metadata[_GROUP], {
-        name: stored.value(contents.data).copy()
+        name: stored.value(contents.data)
         for name, stored in contents.training_arrays.items()
     }
 
@@ -260,7 +260,7 @@ def _check_directory(file: BinaryIO, length: int) -> None:
         counts.append(struct.unpack("<QQ", end[-66:-50]))
     for entries, size in counts:
         if entries != len(_MEMBERS):
-            raise ValueError(f"it has {entries:,} members; a model has exactly three")
+            raise ValueError(f"it is a zip of {entries:,} members instead of 3")
         if size > 1 << 12:
             raise ValueError("its list of members is too long")
 

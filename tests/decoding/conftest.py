@@ -3,7 +3,7 @@
 import pytest
 from small_models import KINDS, shared
 
-from textgen import backend
+from textgen import tracing
 
 
 @pytest.fixture(params=["window", "state"])
@@ -20,4 +20,4 @@ def any_model(request):
 @pytest.fixture
 def uncompiled(monkeypatch):
     """Functions of tiny networks take longer to compile than to run."""
-    monkeypatch.setattr(backend, "compiled", lambda function, variables: function)
+    monkeypatch.setattr(tracing, "compiled", lambda function, *_: function)

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from textgen.backend import compiled
 from textgen.decoding.loop import Decoder
+from textgen.tracing import compiled
 
 SYMBOLS = 7
 FREE = -2  # what a row yields before it writes, and after

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from keras import ops
 
-from textgen import backend
+from textgen import tracing
 from textgen.decoding import sampling
 
 BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 ROWS = 100_000
-COMPILED = backend.compiled(sampling.sample, ())  # as the decoding loop has it
+COMPILED = tracing.compiled(sampling.sample, ())  # as the decoding loop has it
 
 
 def sample(logits, uniforms, temperature, function=sampling.sample):

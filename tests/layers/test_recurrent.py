@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from textgen import backend
+from textgen import backend, tracing
 from textgen.layers import inputs, recurrence, recurrent
 
 tf = pytest.importorskip("tensorflow")
@@ -236,7 +236,7 @@ def test_loops_of_full_precision_and_known_length_are_compiled(
 ):
     compiled = []
     monkeypatch.setattr(
-        backend,
+        tracing,
         "run_compiled",
         lambda function, *args: compiled.append(function) or function(*args),
     )

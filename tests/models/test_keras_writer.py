@@ -447,6 +447,7 @@ def test_notes_survive_a_file(tmp_path):
     saved = json.loads(parts["config.json"])
     assert saved["config"].pop("notes") == notes
     parts["config.json"] = json.dumps(saved).encode()
+    parts["metadata.json"] = b"{}"  # older versions stored no checksums
     with zipfile.ZipFile(path, "w") as file:
         for name, part in parts.items():
             file.writestr(name, part)

@@ -198,6 +198,7 @@ def change_config(path, change):
     saved = json.loads(parts["config.json"])
     change(saved["config"])
     parts["config.json"] = json.dumps(saved).encode()
+    parts["metadata.json"] = b"{}"  # older versions stored no checksums
     with zipfile.ZipFile(path, "w") as file:
         for name, part in parts.items():
             file.writestr(name, part)

@@ -1,12 +1,12 @@
 """Trainings that end early: by signals, errors, NaN, full disks."""
 
 import errno
-import itertools
 import os
 import signal
 import sys
 import time
 import tracemalloc
+import types
 
 import keras
 import numpy as np
@@ -15,7 +15,6 @@ import pytest
 import textgen
 from textgen import (
     Checkpoints,
-    LanguageModel,
     SampleText,
     TrainingDivergedError,
     TrainingStopped,
@@ -23,6 +22,7 @@ from textgen import (
     WindowDataset,
     files,
 )
+from textgen.training.session import Session
 
 VOCABULARY = Vocabulary.from_text("abcdefgh\n")
 IDS = np.random.default_rng(0).integers(0, 9, 120).astype(np.int8)
@@ -48,10 +48,22 @@ def kill(number):
     return lambda: os.kill(os.getpid(), number)
 
 
-def small(rate=0.05, **kwargs):
+def network():
+    """A small network, which is faster than a recurrent one."""
     keras.utils.set_random_seed(0)
-    model = LanguageModel(VOCABULARY, units=2, sequence_length=3, dropout=0.2, **kwargs)
-    model.compile(keras.optimizers.Adam(rate), run_eagerly=True)
+    layers = [
+        keras.Input((3,), dtype="int32"),
+        textgen.OneHot(len(VOCABULARY)),
+        keras.layers.Flatten(),
+        keras.layers.Dropout(0.2),
+        keras.layers.Dense(len(VOCABULARY)),
+    ]
+    return textgen.from_keras(keras.Sequential(layers), VOCABULARY)
+
+
+def small():
+    model = network()
+    model.compile(keras.optimizers.Adam(0.05), run_eagerly=True)
     return model
 
 
@@ -343,38 +355,57 @@ def test_signal_on_a_full_disk_says_so(tmp_path, monkeypatch, capsys):
 # === Time and memory ===
 
 
-def test_intervals(tmp_path, monkeypatch):
+def test_intervals(monkeypatch):
     """At the default interval, states are written so rarely that they cost 2 %."""
-    now = [0.0]
+    now, written, copied = [0.0], [], []
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    written, cost = [], 0.2
 
-    def write(*_, **__):
-        written.append(now[0])
-        now[0] += cost
+    class Snapshot:
+        training, arrays = None, None
 
-    def trained(**options):
+        def __init__(self, model, facts, callbacks):
+            self.facts = facts
+            copied.append(now[0])
+            now[0] += 0.001
+
+        def not_finite(self):
+            return None
+
+    class Files:
+        def write(self, batches, *_):
+            written.append(batches)
+            now[0] += 0.2
+
+    monkeypatch.setattr("textgen.training.training_state.Snapshot", Snapshot)
+    of = types.SimpleNamespace(files=Files(), last=None, model=None)
+    of.saved = lambda *_: None
+    of.facts = lambda: {
+        "epoch": 0,
+        "step": of.batches,
+        "batches": of.batches,
+        "ended_of": None,
+    }
+
+    def train(interval, steps, seconds_per_step):
         written.clear()
-        model = small()
-        model.write = write
+        copied.clear()
+        of.interval, of.batches, began = interval, 0, now[0]
+        session = Session(of, types.SimpleNamespace(callbacks=[]), exact=True)
+        for _ in range(steps):
+            now[0] += seconds_per_step
+            of.batches += 1
+            session.end_step(1.0)
+        return now[0] - began
 
-        def pass_time():
-            now[0] += 1.0
-
-        ticks = At("on_train_batch_end", 1, pass_time)
-        ticks.count = None
-        ticks.on_train_batch_end = lambda *_, **__: pass_time()
-        began = now[0]
-        fit(model, ticks, Checkpoints(tmp_path / str(options), **options), epochs=12)
-        return [round(each - began) for each in written]
-
-    # Each second a step; best and last are two files.
-    assert len(trained(every="1h")) == 2
-    steps = trained(every=10)
-    assert len(steps) in (4, 5, 6, 7, 8)
-    default = trained()
-    assert default[0] == 5
-    assert all(b - a >= 0.2 / 0.014 for a, b in itertools.pairwise(default[1:-2]))
+    train((100, None), 450, 0.1)
+    assert written == [100, 200, 300, 400]
+    train((None, 20.0), 450, 0.1)
+    assert written == [200, 400]
+    seconds = train((None, None), 10_000, 0.1)
+    assert written[0] == 50
+    assert len(written) > 50
+    assert 0.2 * len(written) + 0.001 * len(copied) < 0.02 * seconds
+    assert len(copied) > 2 * len(written)
 
 
 def test_nothing_is_kept_per_step(tmp_path):
@@ -387,15 +418,7 @@ def test_nothing_is_kept_per_step(tmp_path):
     watch = At("on_train_batch_end", 1, measure)
     watch.on_train_batch_end = lambda *_, **__: measure()
     x = np.zeros((400, 3), np.int32)
-    network = keras.Sequential(
-        [
-            keras.Input((3,), dtype="int32"),
-            textgen.OneHot(9),
-            keras.layers.Flatten(),
-            keras.layers.Dense(9),
-        ]
-    )
-    model = textgen.from_keras(network, VOCABULARY)
+    model = network()
     model.compile(jit_compile=False)
     tracemalloc.start()
     try:

@@ -123,6 +123,7 @@ def _prepare(
     model = textgen.load(checkpoints.last) if arguments.resume else None
     if model is not None:
         train_checks.check_text(notes, model.notes, checkpoints, arguments.corpus)
+        train_checks.check_options(arguments, model.notes, checkpoints)
     text = text.lower() if arguments.lowercase else text
     size = arguments.vocabulary_size
     vocabulary = textgen.Vocabulary.from_text(
@@ -138,7 +139,6 @@ def _prepare(
             jit_compile="auto" if arguments.jit is None else arguments.jit,
         )
     else:
-        train_checks.check_options(notes, model.notes, checkpoints)
         if model.vocabulary != vocabulary:  # an old checkpoint lacks the options
             raise ValueError(
                 f"{checkpoints.last} was trained on another text than "

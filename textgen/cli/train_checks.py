@@ -55,12 +55,14 @@ def checkpoint_folder(output: Path, arguments: argparse.Namespace) -> Path:
     return folder
 
 
-def options_to_repeat(arguments: argparse.Namespace, length: int) -> dict[str, Any]:
+def options_to_repeat(
+    arguments: argparse.Namespace, length: int | None
+) -> dict[str, Any]:
     """Returns the options that a resumed training must repeat, by their attributes.
 
     Args:
         arguments: The parsed arguments.
-        length: int. The sequence length, which has no constant default.
+        length: int or `None`. The sequence length, whose default depends on the text.
     """
     values = {name: getattr(arguments, name) for name in SAME + SAME_IN_EPOCH}
     return {**values, "sequence_length": length}
@@ -86,16 +88,19 @@ def check_text(
 
 
 def check_options(
-    now: dict[str, Any], before: dict[str, Any], checkpoints: Any
+    arguments: argparse.Namespace, before: dict[str, Any], checkpoints: Any
 ) -> None:
     """Raises ValueError if an option prevents that a training continues exactly.
 
     Args:
-        now: The notes of this run.
+        arguments: The parsed arguments.
         before: The notes of the checkpoint.
         checkpoints: `textgen.Checkpoints`.
     """
-    new, old = now["options"], before.get("options", {})
+    old = before.get("options", {})
+    new = options_to_repeat(
+        arguments, arguments.sequence_length or old.get("sequence_length")
+    )
     for name in (*SAME, *(SAME_IN_EPOCH if checkpoints.step else ())):
         if name in old and old[name] != new[name]:
             when = ""

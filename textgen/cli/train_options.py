@@ -1,6 +1,7 @@
 """The options of `textgen train`, and their checks."""
 
 import argparse
+import math
 from typing import Any
 
 from textgen.cli import common, options
@@ -23,6 +24,8 @@ MINIMUMS = {
     "seed": 0,
     "keep": 1,
 }
+
+MAX_RATE = 1e6  # larger learning rates are refused in model files
 
 MAX_SEED = 2**32 - 1  # of NumPy's global random generator, which Keras seeds
 
@@ -358,12 +361,16 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Raises ValueError or OSError for options that would only fail later."""
-    for name in ("learning_rate", "clip_value"):
-        if not 0 < getattr(arguments, name) < float("inf"):
+    for name, most in (("learning_rate", MAX_RATE), ("clip_value", math.inf)):
+        value = getattr(arguments, name)
+        if not 0 < value <= most or value == math.inf:
             option = "--" + name.replace("_", "-")
-            raise ValueError(
-                f"{option} {getattr(arguments, name)} must be positive and finite."
+            limit = (
+                "positive and finite"
+                if most == math.inf
+                else (f"positive and at most {most:g}")
             )
+            raise ValueError(f"{option} {value} must be {limit}.")
     options.check_minimums(arguments, MINIMUMS)
     if arguments.seed > MAX_SEED:
         raise ValueError(f"--seed {arguments.seed} must be at most {MAX_SEED}.")

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from textgen import backend
+from textgen import tracing
 from textgen.decoding import sampling
 from textgen.decoding.loop import Step
 
@@ -32,8 +32,8 @@ class BeamSearch:
     def __init__(
         self, step: Step, variables: Sequence = (), key: Hashable | None = None
     ) -> None:
-        self._step = backend.compiled(step, variables, key and ("step", key))
-        self._advance = backend.compiled(
+        self._step = tracing.compiled(step, variables, key and ("step", key))
+        self._advance = tracing.compiled(
             _make_advance(step), variables, key and ("advance", key)
         )
 

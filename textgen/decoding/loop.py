@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from textgen import backend
+from textgen import tracing
 from textgen.decoding import sampling
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -37,14 +37,14 @@ class Decoder:
             `(N, V)`, and the new carry. It must use `keras.ops` only.
         variables: list of the `keras.Variable`s that `step` reads.
         key: Hashable or `None`. Steps with equal keys differ in the values of their
-            variables only; see `backend.compiled`. Defaults to `None`.
+            variables only; see `tracing.compiled`. Defaults to `None`.
     """
 
     def __init__(
         self, step: Step, variables: Sequence = (), key: Hashable | None = None
     ) -> None:
-        self._step = backend.compiled(step, variables, key and ("step", key))
-        self._chunk = backend.compiled(
+        self._step = tracing.compiled(step, variables, key and ("step", key))
+        self._chunk = tracing.compiled(
             _make_chunk(step), variables, key and ("chunk", key)
         )
 

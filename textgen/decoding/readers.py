@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 from keras.tree import map_structure
 
-from textgen import backend
+from textgen import tracing
 from textgen.decoding import sampling
 from textgen.text.tokenizer import NO_SYMBOL
 
@@ -156,7 +156,7 @@ class Reader:
         functions = {"state": state, "scores": scores, "features": features}
         if what not in self._compiled:
             key = self.key
-            self._compiled[what] = backend.compiled(
+            self._compiled[what] = tracing.compiled(
                 functions[what], self.variables, key and (what, key)
             )
         return self._compiled[what]

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from textgen import tracing
+
 _LARGEST_PRODUCT = 1024  # up to this V, a product is faster than a segment sum
 
 
@@ -108,7 +110,7 @@ def lookup(ids: Any, kernel: Any) -> Any:
     size, width = kernel.shape
     ids = ops.cast(ids, "int32")
 
-    @ops.custom_gradient
+    @tracing.custom_gradient
     def rows(kernel: Any) -> tuple:
         known = ops.cast(ops.expand_dims(ids >= 0, -1), kernel.dtype)
         found = ops.take(kernel, ops.maximum(ids, 0), axis=0) * known

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from textgen import backend
+from textgen import backend, tracing
 
 
 class Recurrence(NamedTuple):
@@ -63,12 +63,12 @@ def recur(
         The outputs, `(T, N, H)`, and the list of the last states.
     """
     run = (
-        backend.run_compiled
+        tracing.run_compiled
         if backend.worth_compiling(z.shape[0], z.dtype, weights[0])
-        else backend.run_uncompiled
+        else tracing.run_uncompiled
     )
 
-    @ops.custom_gradient
+    @tracing.custom_gradient
     def differentiable(z: Any, *others: Any) -> tuple:
         weights, states = list(others[:count]), list(others[count:])
         outputs, last, kept = run(recurrence.forward, z, weights, states)

@@ -34,11 +34,11 @@ INITIALIZERS = (
 )
 # Names by which a `LanguageModel` may name its initializer.
 INITIALIZER_NAMES = (
-    *INITIALIZERS,
+    *(name for name in INITIALIZERS if name not in ("Constant", "Identity")),
     *("glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "identity"),
     *("lecun_normal", "lecun_uniform", "ones", "orthogonal", "random_normal"),
     *("random_uniform", "truncated_normal", "variance_scaling", "zeros", "one", "zero"),
-    *("normal", "uniform", "constant"),
+    *("normal", "uniform"),
 )
 REGULARIZERS = ("L1", "L1L2", "L2", "OrthogonalRegularizer")
 CONSTRAINTS = ("MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm")

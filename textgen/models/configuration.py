@@ -18,6 +18,7 @@ import keras
 
 from textgen.models import allowed, fields
 from textgen.models.fields import refuse
+from textgen.models.graphs import GraphRules
 
 _MODELS = {
     "textgen>LanguageModel": fields.LANGUAGE_MODEL,
@@ -46,11 +47,12 @@ def check(config: Mapping[str, Any], limits: Mapping[str, int], complete: bool) 
 
     Raises:
         ValueError: The configuration is not one of a textgen model, or names something
-            that is not in the lists of `textgen.models.allowed`; the message names the field.
+            that is not in the lists of `textgen.models.allowed`; the message names the
+            field.
     """
     checker = Checker(limits)
     name = config.get("registered_name")
-    if name not in _MODELS:
+    if type(name) is not str or name not in _MODELS:
         kind = config.get("class_name")
         raise ValueError(
             f"it contains a {kind}, which has no vocabulary: load it with Keras, and "
@@ -58,18 +60,18 @@ def check(config: Mapping[str, Any], limits: Mapping[str, int], complete: bool) 
             if isinstance(kind, str) and kind in ("Functional", "Sequential", "Model")
             else f"it contains {kind!r}, which is not a model of textgen"
         )
-    if config.get("class_name") != str(name).removeprefix("textgen>"):
+    if config.get("class_name") != name.removeprefix("textgen>"):
         refuse(config.get("class_name"), "class_name", f"the class of {name}")
     checker.check_textgen_module(config)
     checker.check_keys(config, "the model")
-    rules = _MODELS[str(name)]
+    rules = _MODELS[name]
     checker.check_fields(config.get("config"), "model", rules)
     missing = set(rules) - set(config["config"]) - {"reset_states"}
     if not complete:
         missing -= fields.NEW_FIELDS
     if missing:
         raise ValueError(f"the field {min(missing)!r} is missing")
-    return str(name)
+    return name
 
 
 def check_compilation(
@@ -98,7 +100,7 @@ def check_compilation(
     return dict(config)
 
 
-class Checker:
+class Checker(GraphRules):
     """Checks parts of one configuration; the rules of `textgen.models.fields` call it.
 
     Args:
@@ -365,74 +367,6 @@ class Checker:
             self._count_layer()
         if not value:
             refuse(value, where, "a list of positive integers")
-
-    # === Graphs ===
-
-    def check_graph(self, value: Any, where: str) -> None:
-        """Checks the layers of a functional model, and how they are connected."""
-        if type(value) is not list:
-            refuse(value, where, "a list of layers")
-        for index, layer in enumerate(value):
-            place = f"{where}[{index}]"
-            if type(layer) is not dict or not {"name", "inbound_nodes"} <= set(layer):
-                refuse(layer, place, "a layer with a name and its inputs")
-            fields.TEXT(self, layer["name"], f"{place}.name")
-            inner = {
-                key: each
-                for key, each in layer.items()
-                if key not in ("name", "inbound_nodes")
-            }
-            is_operation = inner.get("module") == "keras.src.ops.numpy"
-            self.check_object(inner, place, "operation" if is_operation else "layer")
-            nodes = layer["inbound_nodes"]
-            if type(nodes) is not list:
-                refuse(nodes, f"{place}.inbound_nodes", "a list")
-            for node in nodes:
-                if type(node) is not dict or set(node) != {"args", "kwargs"}:
-                    refuse(node, f"{place}.inbound_nodes", "args and kwargs")
-                if type(node["args"]) is not list or type(node["kwargs"]) is not dict:
-                    refuse(node, f"{place}.inbound_nodes", "args and kwargs")
-                for each in (*node["args"], *node["kwargs"].values()):
-                    self._check_argument(each, f"{place}.inbound_nodes")
-
-    def _check_argument(self, value: Any, where: str) -> None:
-        """Checks an argument of a call of a layer: tensors, numbers, `null`."""
-        if type(value) is list:
-            for item in value:
-                self._check_argument(item, where)
-        elif type(value) is dict:
-            if set(value) != {"class_name", "config"} or (
-                value["class_name"] != "__keras_tensor__"
-            ):
-                refuse(value, where, "a tensor")
-            rules = {
-                "shape": fields.each(fields.optional(fields.integer(0)), 16),
-                "dtype": fields.DTYPE,
-                "keras_history": _place,
-            }
-            self.check_fields(value["config"], where, rules)
-            if set(value["config"]) != set(rules):
-                refuse(value, where, "a tensor")
-        elif value is not None and type(value) is not bool:
-            fields.NUMBER(self, value, where)
-
-    def check_ends(self, value: Any, where: str) -> None:
-        """Checks the inputs or the outputs of a functional model."""
-        if type(value) is list and value and type(value[0]) is list:
-            for item in value:
-                _place(self, item, where)
-        else:
-            _place(self, value, where)
-
-
-def _place(checker: Checker, value: Any, where: str) -> None:
-    """A tensor of a graph: name of the layer, number of the call, of the output."""
-    if (
-        type(value) is not list
-        or [type(item) for item in value] != [str, int, int]
-        or min(value[1:]) < 0
-    ):
-        refuse(value, where, "the place of a tensor")
 
 
 def _numbers(checker: Checker, value: Any, where: str) -> None:

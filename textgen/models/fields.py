@@ -25,12 +25,12 @@ POLICIES = (
 _DTYPES = (*POLICIES, "bool", "int8", "uint8", "int16", "uint16", "int32", "int64")
 
 
+# === Rules ===
+
+
 def refuse(value: Any, where: str, what: str) -> None:
     """Raises ValueError: a field has a value that it must not have."""
     raise ValueError(f"{where}={reprlib.repr(value)} must be {what}")
-
-
-# === Rules ===
 
 
 def _rule(what: str, good: Callable[[Any], bool]) -> Rule:
@@ -224,7 +224,6 @@ LAYER: dict[str, Rule] = {
     "data_format": one_of("channels_last", "channels_first"),
 }
 
-# Models are layers with a graph.
 FUNCTIONAL: dict[str, Rule] = {
     **_OBJECT,
     "layers": method("check_graph"),
@@ -264,9 +263,7 @@ CONSTRAINT: dict[str, Rule] = {
     "axis": one_or_more(AXIS),
 }
 DTYPE_POLICY: dict[str, Rule] = {"name": one_of(*_DTYPES)}
-
-# A learning rate that is larger than this is a mistake; 0 is the start of a warmup.
-LARGEST_RATE = 1e6
+LARGEST_RATE = 1e6  # a larger learning rate is a mistake; 0 is the start of a warmup
 _RATE = number(least=0, most=LARGEST_RATE)
 
 OPTIMIZER: dict[str, Rule] = {

@@ -106,7 +106,8 @@ def _load(contents: model_file.Contents, limits: Mapping[str, int]) -> Any:
         unknown = str(error)
     if versioned:
         _check_groups(contents)
-    arrays, slots = {}, {}
+    arrays: dict[str, hdf5.Stored] = {}
+    slots: dict[str, hdf5.Stored] = {}
     for path, stored in contents.arrays.items():
         (slots if path.startswith(_OPTIMIZER) else arrays)[path] = stored
 
@@ -126,7 +127,7 @@ def _load(contents: model_file.Contents, limits: Mapping[str, int]) -> Any:
 
 
 def _check_groups(contents: model_file.Contents) -> None:
-    """Raises ValueError for groups without arrays; Keras and old versions wrote some."""
+    """Raises ValueError for groups without arrays, which older versions wrote."""
     used = set()
     for path in contents.arrays:
         while "/" in path:
@@ -144,6 +145,8 @@ def _build(
 ) -> Any:
     """Returns the model with its weights; it is built with values last."""
     model_class: Any = KerasWriter if kind == "textgen>KerasWriter" else LanguageModel
+    if model_class is LanguageModel and config["stateful"]:
+        _check_carried(config, arrays)
     plan = copy.deepcopy(config)
     states = _stateful_units(config.get("network"))
     if states:  # Keras creates these states with values
@@ -153,19 +156,36 @@ def _build(
     expected = keras_internals.state_of(model)
     _compare(arrays, expected)
     _check_values(arrays, expected, data)
-    if states:
-        rows = model.network.inputs[0].shape[0] or 1
-        if 8 * rows * sum(states) > _STATE_BYTES + len(data):
-            raise ValueError(f"the states of its {rows:,} rows are too large")
-        with keras_internals.sharing():
-            model = model_class.from_config(copy.deepcopy(config))
-        expected = keras_internals.state_of(model)
-        _compare(arrays, expected)
-    else:
-        loaded = [expected[path] for path in arrays]
-        keras_internals.give_values(created, loaded)
-    keras_internals.load_state(model, _values(arrays, expected, data))
+    if not states:
+        values = _values(arrays, expected, data)
+        keras_internals.give_values(
+            created, {id(expected[path]): value for path, value in values.items()}
+        )
+        return model
+    rows = model.network.inputs[0].shape[0] or 1
+    if 8 * rows * sum(states) > _STATE_BYTES + len(data):
+        raise ValueError(f"the states of its {rows:,} rows are too large")
+    with keras_internals.sharing():
+        model = model_class.from_config(copy.deepcopy(config))
+    expected = keras_internals.state_of(model)
+    _compare(arrays, expected)
+    _assign(arrays, expected, data)
     return model
+
+
+def _check_carried(
+    config: Mapping[str, Any], arrays: Mapping[str, hdf5.Stored]
+) -> None:
+    """Raises ValueError unless the states of a `LanguageModel` are in the file.
+
+    The walk over the model that `_compare` needs reads them, and so gives them values.
+    """
+    copies = 2 if config["cell"] == "lstm" else 1
+    sizes = [size for size in config["units"] for _ in range(copies)]
+    for index, size in enumerate(sizes):
+        path, shape = f"carried_states/vars/{index}", (config["batch_size"], size)
+        if path not in arrays or arrays[path].shape != shape:
+            raise ValueError(f"the array {path!r} of the shape {shape} is missing")
 
 
 def _stateful_units(value: Any) -> list[int]:
@@ -236,14 +256,21 @@ def _same_kind(stored: hdf5.Stored, dtype: str) -> bool:
 def _values(
     arrays: Mapping[str, hdf5.Stored], expected: Mapping[str, Any], data: bytes
 ) -> dict[str, Any]:
-    """Returns a function for each array that reads its values."""
+    """Returns a function for each array that returns its values."""
 
     def reader(path: str, stored: hdf5.Stored) -> Any:
-        is_opaque = stored.dtype.kind == "V"
-        dtype = expected[path].dtype if is_opaque else None
-        return lambda: stored.value(data, dtype and np.dtype(dtype)).copy()
+        dtype = np.dtype(expected[path].dtype) if stored.dtype.kind == "V" else None
+        return lambda: stored.value(data, dtype)
 
     return {path: reader(path, stored) for path, stored in arrays.items()}
+
+
+def _assign(
+    arrays: Mapping[str, hdf5.Stored], expected: Mapping[str, Any], data: bytes
+) -> None:
+    """Sets the variables of a model."""
+    for path, value in _values(arrays, expected, data).items():
+        expected[path].assign(value())
 
 
 def _check_values(
@@ -282,11 +309,11 @@ def _compile(
     _check_values(slots, expected, data)
     values = _values(slots, expected, data)
     for path, variable in expected.items():
-        if not variable.shape:
+        if len(variable.shape) == 0:
             value, is_rate = values[path](), variable.name == "learning_rate"
             if value < 0 or (is_rate and value > fields.LARGEST_RATE):
                 raise ValueError(f"the array {path!r} has the value {value}")
-    keras_internals.load_state(model.optimizer, values, _OPTIMIZER.rstrip("/"))
+    _assign(slots, expected, data)
 
 
 def _slots(optimizer: Any, path: str = _OPTIMIZER) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Saving: one file contains the complete model, and it is never incomplete."""
 
+import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import keras
 import numpy as np
 
 from textgen import keras_internals, model_file
+from textgen.messages import printable
+from textgen.models import allowed, configuration
 
 
 class OneFile:
@@ -97,16 +101,42 @@ def write_model(
     training: Any = None,
     arrays: dict[str, np.ndarray] | None = None,
 ) -> None:
-    """Writes the file of a model; arguments and errors as for `OneFile.write`."""
+    """Writes the file of a model; arguments and errors as for `OneFile.write`.
+
+    Warns:
+        UserWarning: `textgen.load` will refuse the file. It is written nevertheless.
+    """
+    config = keras_internals.serialized(model)
+    weights = keras_internals.saved_state(model)
+    if reason := _refusal(config, weights):
+        warnings.warn(
+            f"{path} is saved, but textgen.load will refuse it: {reason}.", stacklevel=3
+        )
     versions = {
         "keras_version": keras.version(),
         "textgen_version": sys.modules["textgen"].__version__,
     }
     model_file.write(
         path,
-        keras_internals.serialized(model),
-        keras_internals.saved_state(model),
+        config,
+        weights,
         versions,
         training,
         arrays,
     )
+
+
+def _refusal(config: dict[str, Any], weights: dict[str, np.ndarray]) -> str | None:
+    """Returns why `textgen.load` will refuse a model, or `None`."""
+    for path, value in weights.items():
+        if value.dtype.kind in "fV" and not np.isfinite(value).all():
+            return f"the array {path!r} has values that are not finite"
+    config = json.loads(json.dumps(config))
+    try:
+        configuration.check(config, allowed.LIMITS, complete=True)
+        configuration.check_compilation(config.get("compile_config"), allowed.LIMITS)
+    except configuration.UnknownCodeError:
+        return None  # it loads uncompiled
+    except ValueError as error:
+        return printable(error)
+    return None

@@ -12,9 +12,11 @@ from typing import Any
 from textgen.training import training_state
 from textgen.training.signals import Signals, TrainingStopped, is_interactive
 
-# Shares of the time of a training at the default interval; together at most 2 %.
-_WRITING = 0.014
+# Shares of the time of a training at the default interval: less than 2 % with the last
+# state.
+_WRITING = 0.012
 _COPYING = 0.004
+_PAUSE = 5.0  # seconds between two states at least
 
 
 class TrainingDivergedError(ValueError):
@@ -54,7 +56,8 @@ class Session:
         self._written = self._place(checkpoints.facts()) if checkpoints.last else None
         self._batches_written = checkpoints.batches
         self._began = self._wrote = time.monotonic()
-        self._copying = self._copy_time = self._write_time = 0.0
+        self._copying = self._copy_time = 0.0  # in all, and of the last one
+        self._writing = self._write_time = 0.0
 
     @property
     def _model(self) -> Any:
@@ -156,9 +159,10 @@ class Session:
         steps, seconds = self._of.interval
         if steps is not None:
             return self._of.batches // steps > self._batches_written // steps
-        if seconds is None:
-            seconds = max(5.0, self._write_time / _WRITING)
-        return time.monotonic() - self._wrote >= seconds
+        if time.monotonic() - self._wrote < (seconds or _PAUSE):
+            return False
+        expected = self._writing + self._write_time
+        return seconds is not None or expected <= _WRITING * self._elapsed()
 
     def _write(self) -> None:
         """Writes the newest snapshot; a warning says if that is not possible."""
@@ -204,6 +208,7 @@ class Session:
             self._batches_written = self._of.batches
             self._wrote = time.monotonic()
             self._write_time = self._wrote - began
+            self._writing += self._write_time
 
     # === Early ends ===
 

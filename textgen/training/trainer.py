@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from textgen import backend
+from textgen import backend, tracing
 from textgen.batches import Dataset
 from textgen.text.vocabulary import Vocabulary
 from textgen.training import compiling, feeding, losses, resuming
@@ -139,11 +139,8 @@ class Trainer(keras.Model):
     def compile_from_config(self, config: dict, strict: bool = False) -> None:
         """Compiles the model like the saved model.
 
-        Args:
-            config: Result of `get_compile_config`.
-            strict: bool. Whether it is an error if the code of the optimizer, the loss
-                or a metric is not available. Otherwise the model stays uncompiled, and
-                a warning is issued. Defaults to `False`.
+        If the code of the optimizer, the loss or a metric is not available, the model
+        stays uncompiled and a warning is issued; with `strict`, it is an error.
         """
         config = dict(config)
         frozen_now, frozen_then = frozen(self), config.pop("frozen", None)
@@ -212,7 +209,18 @@ class Trainer(keras.Model):
                 )
                 by_class = by_class * weights
             data = (x, y, by_class)
-        return super().train_step(*state, data, **kwargs)
+        with tracing.step_gradients():
+            return super().train_step(*state, data, **kwargs)
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates one batch."""
+        with tracing.step_gradients():
+            return super().test_step(*args, **kwargs)
+
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns the outputs for one batch."""
+        with tracing.step_gradients():
+            return super().predict_step(*args, **kwargs)
 
     # === Fit, evaluate, predict ===
 
@@ -239,8 +247,7 @@ class Trainer(keras.Model):
         `computation`. textgen's datasets are shuffled according to their own arguments;
         `shuffle` applies to arrays. With `steps_per_epoch`, each epoch continues the
         pass over a textgen dataset where the previous epoch ended. The keys of
-        `class_weight` are ids; it works for one-hot targets and for ids, with any type
-        of data.
+        `class_weight` are ids; it works with one-hot targets, ids, and all data.
 
         Raises:
             ValueError: The windows have a length other than the `sequence_length` of a
@@ -252,10 +259,6 @@ class Trainer(keras.Model):
         self.check_data(x, batch_size)
         for data in (x, validation_data):
             self._check_order(data)
-        weights: np.ndarray | None = None
-        if class_weight:
-            size, dtype = len(self.vocabulary), self.variable_dtype
-            weights = losses.weights_by_id(class_weight, size, dtype)
         if isinstance(x, Dataset):
             self.start_step, self.end_token = x.start_step, x.end_of_line
         if verbose != 0:
@@ -275,7 +278,7 @@ class Trainer(keras.Model):
             "steps_per_epoch": steps_per_epoch,
             **kwargs,
         }
-        with self._weighing(weights), resuming.prepared(self, arguments):
+        with self._weighing(class_weight), resuming.prepared(self, arguments):
             return super().fit(**arguments)
 
     def evaluate(
@@ -379,13 +382,14 @@ class Trainer(keras.Model):
             )
 
     @contextlib.contextmanager
-    def _weighing(self, weights: np.ndarray | None) -> Iterator[None]:
+    def _weighing(self, class_weight: dict[int, float] | None) -> Iterator[None]:
         """Applies class weights in `train_step` within the context."""
-        if weights is None or not self.compiled:
+        if not class_weight or not self.compiled:
             yield
             return
+        size, dtype = len(self.vocabulary), self.variable_dtype
         try:
-            self._class_weight = weights
+            self._class_weight = losses.weights_by_id(class_weight, size, dtype)
             self.make_train_function(force=True)  # the old one ignores the weights
             yield
         finally:

@@ -167,7 +167,7 @@ def _variables(model: Any) -> list:
 
 def _copy(variable: Any) -> np.ndarray:
     """Returns the value of a variable, as an array that no step changes."""
-    value = keras.ops.convert_to_numpy(variable)
+    value = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable))
     # JAX and PyTorch return views.
     return value if value.flags.owndata and value.flags.writeable else value.copy()
 
@@ -189,7 +189,7 @@ def checksum(arrays: Iterable[np.ndarray]) -> int:
     result = 0
     for array in arrays:
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        result = zlib.crc32(memoryview(data), result)
+        result = zlib.crc32(data, result)  # type: ignore[arg-type]
     return result
 
 
@@ -217,7 +217,8 @@ def pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         if not value.size:
             return {"empty": [list(value.shape), value.dtype.name]}
         name = str(len(arrays))
-        arrays[name] = value.copy() if value.flags.writeable else np.asarray(value)
+        array = np.asarray(value)
+        arrays[name] = array.copy() if value.flags.writeable else array
         if value.dtype.name == "bfloat16":  # a type that HDF5 does not have
             arrays[name] = arrays[name].view(np.uint16)
             return {"bfloat16": name}
