@@ -6,7 +6,6 @@ import shlex
 import signal
 import sys
 
-import keras
 import numpy as np
 import pytest
 
@@ -143,8 +142,12 @@ def test_recipe_that_is_stopped_prints_how_to_continue(
 
 
 def test_recipe_that_diverges_saves_no_model(tmp_path, cut, run_recipe, monkeypatch):
-    adam = keras.optimizers.Adam
-    monkeypatch.setattr(keras.optimizers, "Adam", lambda *_, **__: adam(1e30))
+    class Poison(textgen.SampleText):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 40:
+                self.model.output_layer.bias.assign_add([np.nan] * 27)
+
+    monkeypatch.setattr(textgen, "SampleText", Poison)
     cut("dinosaurs", 4_000)
     # In a process, plain_exits prints this error in one line, and the code is 1.
     with pytest.raises(textgen.TrainingDivergedError, match="smaller learning rate"):

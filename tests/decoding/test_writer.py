@@ -3,11 +3,15 @@
 import inspect
 import itertools
 import math
+from concurrent import futures
 
 import numpy as np
 import pytest
 from small_models import SIZE, VOCABULARY, log_probabilities, make, of_text
+from small_networks import CARRYING
+from small_networks import VOCABULARY as NETWORK_VOCABULARY
 
+import textgen
 from textgen import Blend, Vocabulary
 from textgen.decoding.loop import Decoder
 
@@ -334,3 +338,33 @@ def test_stream_keeps_accents_with_their_letters():
     assert "".join(pieces) == model.generate("", 300, temperature=2.0, seed=0)
     assert len(pieces) > 3
     assert not any(piece[0] in "\u0301\u0300" for piece in pieces[1:])
+
+
+@pytest.mark.parametrize("kind", ["window", "state", "wrapped", "blend"])
+def test_each_of_eight_threads_gets_its_own_texts(kind):
+    """The model is new: the threads also compile its functions at the same time."""
+    kinds = {"window": {}, "state": {"return_sequences": True}}
+
+    def model():
+        if kind == "wrapped":
+            return textgen.from_keras(CARRYING["lstm"](), NETWORK_VOCABULARY)
+        if kind == "blend":
+            return Blend([make(**each, units=5) for each in kinds.values()])
+        return make(**kinds[kind], units=5)
+
+    prompts = model().vocabulary.symbols[:4]
+    calls = [
+        {"prompt": prompts[number % 4] * (1 + number // 4), "seed": number, **options}
+        for number in range(8)
+        for options in ({}, {"temperature": 2.0, "count": 3}, {"top_k": 4})
+    ]
+
+    def generate(model, call):
+        return model.generate(max_new_tokens=20, return_log_probs=True, **call)
+
+    new = model()
+    with futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda call: generate(new, call), calls * 3))
+    expected = [generate(new, call) for call in calls] * 3
+    assert str(found) == str(expected)
+    assert len({str(each) for each in expected}) > 8  # they can be told apart

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import command_line
-from hypothesis import event
+from hypothesis import currently_in_test_context, event
 from hypothesis import strategies as st
 
 TIME_LIMIT = 120  # seconds of one run, then the process ends with a traceback
@@ -53,7 +53,8 @@ def run(arguments, input=b""):
         faulthandler.cancel_dump_traceback_later()
     for stream in streams[1:]:
         stream.flush()
-    event(f"exit code {code}")
+    if currently_in_test_context():
+        event(f"exit code {code}")
     output, errors = (
         stream.buffer.getvalue().decode("utf-8") for stream in streams[1:]
     )

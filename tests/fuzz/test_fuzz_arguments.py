@@ -154,6 +154,36 @@ def test_any_value_of_any_option(command, files, data):
     assert contents(files) == before
 
 
+EXTREMES = {
+    int: [str(2**31), "9" * 30, "9" * 5000, "-1", "--", "x", ""],
+    float: ["nan", "inf", "-inf", "-1", "1e400", "--", "x", ""],
+}
+
+
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_each_option_with_each_extreme_value(command, files):
+    actions = commands()[command]
+    places = {"corpus": "text.txt", "models": "sequence.keras", "model": "old.h5"}
+    first = [
+        places.get(each.dest, "new.keras")
+        for each in actions
+        if not each.option_strings
+    ]
+    first = [command, *located(files, first)]
+    if command == "convert":
+        first += ["--corpus", "text.txt"]
+    with empty_folder() as folder:
+        link(files, folder)
+        for action in actions:
+            texts = ["--", "", "\x1b[2J", "\udcff"] if action.nargs != 0 else []
+            if action.dest == "help" or (command == "train" and action.type is None):
+                texts = []  # most of them would be accepted, and take long
+            for value in EXTREMES.get(action.type, texts):
+                for name in action.option_strings[:1]:
+                    result = run([*first, f"{name}={value}"], b"the \n")
+                    check(result, lines=None if command == "complete" else 1)
+
+
 @given(st.lists(texts, max_size=6))
 def test_any_arguments(arguments):
     with empty_folder() as folder:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from fuzz_tools import check, contents, empty_folder, run, texts
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textgen.cli.completion_commands import COMMANDS
@@ -34,6 +34,8 @@ INPUT = st.one_of(st.lists(LINE, max_size=8).map(encoded), st.binary(max_size=60
 @given(
     INPUT, st.lists(st.sampled_from(["--seed=1", "--top-k=2", "--stop=e"]), max_size=2)
 )
+@example(b"the \n/save new.txt\n", [])
+@example(b"the \n/save new/\n", [])
 def test_any_dialogue(model, files, input, options):
     command = ["complete", files / f"{model}.keras", "--max-new-tokens", 4, *options]
     with empty_folder() as folder:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import textgen
 import textgen.batches
+from textgen.training import feeding
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 8
 VOCABULARY = textgen.Vocabulary.from_text(TEXT)
@@ -157,3 +158,70 @@ def test_fit_learns_how_texts_begin_and_end():
         assert (copy.start_step, copy.end_token) == (True, end)
         each.fit(textgen.SequenceDataset(IDS, STEPS, 4), verbose=0)
         assert (each.start_step, each.end_token) == (False, None)
+
+
+# === Arrays, when a training can be resumed ===
+
+
+def given(**changes):
+    """Arguments of `fit`."""
+    names = ("x", "y", "sample_weight", "batch_size", "validation_data")
+    arguments = {**dict.fromkeys(names), "validation_split": 0.0, "shuffle": True}
+    return {**arguments, **changes}
+
+
+def test_every_epoch_shuffles_all_examples_of_arrays():
+    x = np.arange(50.0).reshape(25, 2)
+    y, weights = np.arange(25), np.linspace(0, 1, 25)
+    arguments = given(x=x, y=y, sample_weight=weights, batch_size=4)
+    changed = feeding.with_dataset(arguments, seed=3)
+    data = changed["x"]
+    assert (changed["y"], changed["sample_weight"], changed["batch_size"]) == (
+        None,
+    ) * 3
+    assert (len(data), data.steps, data.largest_batch) == (7, 2, 4)
+    assert data.signature == (((2,), "float32"), ((), "int64"), ((), "float32"))
+    orders = []
+    for _ in range(2):
+        epoch = [np.concatenate(part) for part in zip(*data, strict=True)]
+        assert [part.dtype.name for part in epoch] == ["float32", "int64", "float32"]
+        orders.append(epoch[1].tolist())
+        assert np.array_equal(epoch[0], x[epoch[1]])
+        assert np.array_equal(epoch[2], weights[epoch[1]].astype("float32"))
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(25))
+    assert orders[0] != orders[1] != list(range(25))
+    again = feeding.with_dataset(arguments, seed=3)["x"]
+    assert again.batch(2, 1)[1].tolist() == orders[1][8:12]
+    ordered = feeding.with_dataset({**arguments, "shuffle": False}, seed=3)["x"]
+    assert np.concatenate([batch[1] for batch in ordered]).tolist() == list(range(25))
+
+
+def test_split_of_arrays_is_that_of_keras():
+    x, y = np.arange(30).reshape(10, 3), np.arange(10)
+    changed = feeding.with_dataset(given(x=x, y=y, validation_split=0.25), seed=0)
+    assert changed["x"].batch(0, None)[1].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert [part.tolist() for part in changed["validation_data"]] == [
+        x[7:].tolist(),
+        [7, 8, 9],
+    ]
+    assert changed["validation_split"] == 0.0
+    with pytest.raises(ValueError, match=r"validation_split=0.95 leaves 0 of 10 exam"):
+        feeding.with_dataset(given(x=x, y=y, validation_split=0.95), seed=0)
+
+
+def test_what_is_no_array_is_not_changed():
+    x = np.zeros((4, 3), np.int32)
+    for data in (
+        given(x=textgen.WindowDataset(IDS, STEPS)),
+        given(x=from_generator(STEPS)),
+        given(x=[x, x], y=x[:, 0]),
+        given(x={"ids": x}, y=x[:, 0]),
+        given(x=tf.data.Dataset.from_tensor_slices((x, x))),
+    ):
+        assert feeding.with_dataset(data, seed=0) == {}
+    tensors = given(x=tf.constant(x), y=tf.constant(x[:, 0]))
+    assert len(feeding.with_dataset(tensors, seed=0)["x"]) == 1
+    with pytest.raises(
+        ValueError, match="The arrays have 3, 4 examples: all must have"
+    ):
+        feeding.with_dataset(given(x=x, y=x[:3, 0]), seed=0)

@@ -171,7 +171,7 @@ def check_space(model: Any, output: Path, folder: Path, keep: int) -> None:
         if needed > free:
             raise _no_space(
                 f"The disk of {place.resolve()} has {_bytes(free)} free. The model and "
-                f"its {keep} checkpoints need {_bytes(needed)}: delete something, or "
+                f"its checkpoints need {_bytes(needed)}: delete something, or "
                 "use --keep 1, or another disk with --output and --checkpoint."
             )
 

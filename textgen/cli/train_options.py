@@ -268,6 +268,10 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="compile the training step with XLA, or do not (default: Keras decides)",
     )
+    _add_reproducibility(add)
+
+
+def _add_reproducibility(add: Any) -> None:
     add(
         "--seed",
         type=int,

@@ -356,7 +356,8 @@ class Checker(GraphRules):
             refuse(value, where, "a complete vocabulary")
         symbols = value["symbols"]
         if not symbols or len(symbols) > self.limits["units"]:
-            refuse(symbols, f"{where}.symbols", "a list of symbols")
+            most = self.limits["units"]
+            refuse(symbols, f"{where}.symbols", f"a list of 1 to {most:,} symbols")
         if symbols != sorted(set(symbols)):
             raise ValueError(f"{where}.symbols must be sorted, without repetition")
 

@@ -312,7 +312,7 @@ def _compile(
         if len(variable.shape) == 0:
             value, is_rate = values[path](), variable.name == "learning_rate"
             if value < 0 or (is_rate and value > fields.LARGEST_RATE):
-                raise ValueError(f"the array {path!r} has the value {value}")
+                raise ValueError(f"the array {path!r} has the value {value:g}")
     _assign(slots, expected, data)
 
 

@@ -139,10 +139,10 @@ class Folder:
 
     def release(self) -> None:
         """Releases the lock."""
-        if self._finalizer is not None:
+        if self._lock is not None:
             self._finalizer()
-        self._lock = None
-        self._seen = self._files()
+            self._lock = None
+            self._seen = self._files()
         if self._created:
             with contextlib.suppress(OSError):
                 self.path.rmdir()  # unless it contains a checkpoint

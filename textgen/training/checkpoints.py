@@ -199,9 +199,16 @@ class Checkpoints(keras.callbacks.Callback):
         """
         if self._session is not None:
             raise ValueError("Two fits cannot use one Checkpoints at the same time.")
+        self.epochs = epochs
+        try:
+            return self._begin(model, initial_epoch)
+        except BaseException:
+            self.files.release()
+            raise
+
+    def _begin(self, model: Any, initial_epoch: int) -> int:
         variables = [*model.variables, *model.optimizer.variables]
         self.files.prepare(sum(math.prod(each.shape) * 4 for each in variables))
-        self.epochs = epochs
         if self.last is None:
             if self.files.contains_training() and not self.files.replaces:
                 raise self._not_empty()
@@ -214,8 +221,8 @@ class Checkpoints(keras.callbacks.Callback):
                 f"initial_epoch={initial_epoch} must be {self.epoch}, the number of "
                 f"epochs in {self.last}: omit it."
             )
-        if self.ended_of is not None and epochs <= self.ended_of:
-            return epochs  # a callback has ended the training
+        if self.ended_of is not None and self.epochs <= self.ended_of:
+            return self.epochs  # a callback has ended the training
         self.ended_of = None
         return self.epoch
 
@@ -268,7 +275,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Checks that `fit` is textgen's; Keras calls this method."""
-        assert self.session
+        _ = self.session
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Checks the loss, and writes the state if it is time; Keras calls this method.
