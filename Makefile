@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test fuzz lint bench bench-generate bench-train pretrained wheel-test clean
+.PHONY: help demo test fuzz torture hostile lint bench bench-generate bench-train \
+	pretrained wheel-test clean
 
 help:
 	@echo "make demo        train on dinosaur names for half a minute and generate new ones"
 	@echo "make test        run the tests"
 	@echo "make fuzz        search for inputs that break a promise, with random examples (half"
 	@echo "                 an hour; FUZZ_EXAMPLES=200 make fuzz takes a few minutes)"
+	@echo "make torture     kill and resume 50 trainings, and compare their results (20 minutes)"
+	@echo "make hostile     load 50,000 damaged and hostile model files (an hour)"
 	@echo "make lint        check format, style and types"
 	@echo "make bench       measure the speed of training and of generation; one of them with"
 	@echo "                 make bench-train or make bench-generate"
@@ -31,6 +34,13 @@ test: $(VENV)/installed-test
 fuzz: $(VENV)/installed-test
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/fuzz --numprocesses auto \
 		--maxprocesses 4 --dist loadfile
+
+torture: $(VENV)/installed
+	$(BIN)/python tests/torture.py
+
+hostile: $(VENV)/installed
+	$(BIN)/python tests/hostile_files.py --all
+	$(BIN)/python tests/hostile_legacy.py --all
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

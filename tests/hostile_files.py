@@ -1,6 +1,6 @@
 """Makes hostile and damaged model files, and loads them.
 
-`python tests/hostile_files.py --all` loads about 17,000 files, and prints what happened;
+`python tests/hostile_files.py --all` loads about 17,000 files, and prints the results;
 `tests/models/test_loading.py` loads a sample of them. Every file must be refused with
 one clear error, or load to the model that it describes, without any other effect.
 

@@ -163,7 +163,8 @@ def state_of(model: Any) -> dict[str, Any]:
 def saved_state(model: Any) -> dict[str, np.ndarray]:
     """Returns the arrays of `state_of` as NumPy arrays."""
     return {
-        path: keras.ops.convert_to_numpy(each) for path, each in state_of(model).items()
+        path: keras.ops.convert_to_numpy(getattr(each, "value", each))
+        for path, each in state_of(model).items()
     }
 
 
