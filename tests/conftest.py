@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 LONG = [
     *("recipes", "lyrics", "language_model", "trainer", "train", "keras_writer"),
     *("saving", "writer", "recurrent", "names", "sonnets", "readme", "scoring"),
-    *("checkpoints", "blend"),
+    *("checkpoints", "session", "blend"),
 ]
 
 

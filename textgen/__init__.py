@@ -68,13 +68,13 @@ if TYPE_CHECKING:
     from textgen.text.vocabulary import Vocabulary as Vocabulary
     from textgen.training.callbacks import SampleText as SampleText
     from textgen.training.checkpoints import Checkpoints as Checkpoints
-    from textgen.training.session import TrainingDivergedError as TrainingDivergedError
     from textgen.training.losses import CrossEntropy as CrossEntropy
     from textgen.training.metrics import Accuracy as Accuracy
     from textgen.training.metrics import BitsPerCharacter as BitsPerCharacter
     from textgen.training.metrics import Perplexity as Perplexity
     from textgen.training.provenance import training_notes as training_notes
     from textgen.training.schedules import warmup_cosine as warmup_cosine
+    from textgen.training.session import TrainingDivergedError as TrainingDivergedError
     from textgen.training.signals import TrainingStopped as TrainingStopped
 
 __all__ = [*_MODULES, "__version__"]

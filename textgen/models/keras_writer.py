@@ -349,7 +349,7 @@ class KerasWriter(OneFile, Writer, Trainer):
         config["network"] = keras.saving.deserialize_keras_object(
             config["network"], custom_objects
         )
-        config["vocabulary"] = Vocabulary(**config["vocabulary"])
+        config["vocabulary"] = Vocabulary.from_config(config["vocabulary"])
         config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
         notes = config.pop("notes", {})  # missing in files of older versions
         model = cls(**config)

@@ -555,7 +555,7 @@ class LanguageModel(OneFile, Writer, Trainer):
     ) -> "LanguageModel":
         """Creates the model that `get_config` describes, with new weights."""
         config = dict(config)
-        config["vocabulary"] = Vocabulary(**config["vocabulary"])
+        config["vocabulary"] = Vocabulary.from_config(config["vocabulary"])
         config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
         # Files of older versions lack some keys, or use their old names.
         if "reset_states" in config:
