@@ -216,12 +216,18 @@ def complete(name, folder):
     return time.monotonic() - begin
 
 
-def kill(name, folder, seconds, draw, while_writing):
-    """Starts or resumes a training, and kills it; returns what it was doing."""
+def kill(name, folder, is_time, while_writing):
+    """Starts or resumes a training, and kills it; returns what it was doing.
+
+    Args:
+        name: str. A name of `TRAININGS`.
+        folder: Path.
+        is_time: Callable without arguments. The kill follows when it is true.
+        while_writing: bool. Whether to wait for the next write of a file.
+    """
     process = start(name, folder)
-    end = time.monotonic() + draw.uniform(0, seconds)
     states, doing = folder / "states", "running"
-    while process.is_alive() and time.monotonic() < end:
+    while process.is_alive() and not is_time():
         time.sleep(0.001)
     while while_writing and process.is_alive():
         if any(states.glob(".*.tmp")):
@@ -240,7 +246,14 @@ def trial(name, expected, seconds, draw, folder):
     folder.mkdir()
     doing = []
     for _ in range(draw.randint(1, 3)):
-        doing.append(kill(name, folder, seconds, draw, draw.random() < 0.5))
+        moment = draw.uniform(0, seconds)
+        started = []  # the time of the first call, when the first epoch begins
+
+        def is_time(moment=moment, started=started):
+            started.append(time.monotonic())
+            return started[-1] > started[0] + moment
+
+        doing.append(kill(name, folder, is_time, draw.random() < 0.5))
         if doing[-1] == "ended":
             break
     try:

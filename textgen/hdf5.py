@@ -85,7 +85,10 @@ def read(data: bytes) -> tuple[dict[str, Stored], set[str]]:
                     groups.add(path)
                 else:
                     arrays[path] = _stored(item, path)
-    except (AttributeError, KeyError, OSError, RuntimeError, TypeError) as error:
+    except (
+        *(ArithmeticError, AttributeError, KeyError, OSError, RuntimeError),
+        *(MemoryError, TypeError),
+    ) as error:
         # The library has many types of errors for damaged files.
         reason = " ".join(str(error).split())
         raise ValueError(f"its HDF5 structure is damaged ({reason})") from error
@@ -104,13 +107,16 @@ def _items(
     for raw in group:
         name = raw.decode("utf-8")
         path = f"{parent}/{name}" if parent else name
-        if group.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
+        # Not h5o.get_info: it follows the list of the nodes of a group, and a list that
+        # is a circle has no end.
+        link = group.links.get_info(raw)
+        if link.type != h5py.h5l.TYPE_HARD:
             raise ValueError(f"{path!r} is a link")
-        item = h5py.h5o.open(group, raw)
-        address = h5py.h5o.get_info(item).addr
+        address = link.u
         if address in seen:
             raise ValueError(f"{path!r} is another name of an array or a group")
         seen.add(address)
+        item = h5py.h5o.open(group, raw)
         yield path, item
         if isinstance(item, h5py.h5g.GroupID):
             yield from _items(item, path, seen, depth + 1)

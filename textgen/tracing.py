@@ -60,7 +60,9 @@ def compiled(
         unique = len({id(each) for each in variables}) == len(variables)
         unchanged = not tf.config.functions_run_eagerly() and num_replicas() == 1
         if key is not None and unique and unchanged:
-            return _shared_function(key).of_model(function, variables)
+            # The dtype of a layer can be changed after its variables were created.
+            kinds = tuple((tuple(v.shape), v.value.dtype) for v in variables)
+            return _shared_function((key, kinds)).of_model(function, variables)
         return _TensorflowFunction().of_model(function, [])
     if framework == "jax":
         import jax
