@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -49,7 +50,7 @@ vocabulary = textgen.Vocabulary(map(chr, range(SYMBOLS)))
 ids = np.random.default_rng(0).integers(0, SYMBOLS, 20_000)
 
 
-def model(**kwargs: object) -> textgen.LanguageModel:
+def model(**kwargs: Any) -> textgen.LanguageModel:
     """Returns a compiled model with random weights."""
     keras.utils.set_random_seed(0)
     made = textgen.LanguageModel(vocabulary, units=64, sequence_length=WINDOW, **kwargs)
@@ -180,10 +181,15 @@ def random_call(rng: np.random.Generator) -> dict:
 def generating(calls: int) -> dict:
     """Returns the growth of `generate`, for each way of generation."""
     results = {}
-    for name, way in (("state", {"return_sequences": True}), ("window", {})):
-        generator = model(**way)
+    for name in ("state", "window"):
+        generator = model(return_sequences=name == "state")
         # Each combination of filters and number of rows is compiled once.
-        filters = ({}, {"top_k": 3}, {"top_p": 0.5}, {"top_k": 3, "top_p": 0.5})
+        filters: tuple[dict[str, Any], ...] = (
+            {},
+            {"top_k": 3},
+            {"top_p": 0.5},
+            {"top_k": 3, "top_p": 0.5},
+        )
         for options, count in itertools.product(filters, (1, 4, 16, 30)):
             generator.generate("a", 2, count=count, **options)
         for beams in (1, 2, 3):
@@ -206,7 +212,7 @@ def generating(calls: int) -> dict:
 def loading(loads: int) -> dict:
     """Returns the growth of `load` and `generate`."""
     results = {}
-    kinds = {
+    kinds: dict[str, Any] = {
         "state": model(return_sequences=True),
         "wrapped": textgen.from_keras(
             keras.Sequential(

@@ -3,8 +3,11 @@
 `tests/hostile_files.py` makes more files, with the models around them.
 """
 
+import contextlib
 import io
+import itertools
 import os
+import struct
 
 import h5py
 import numpy as np
@@ -101,6 +104,36 @@ def test_everything_else_is_refused(change, message, tmp_path, monkeypatch):
 def test_no_hdf5(data):
     with pytest.raises(ValueError, match="structure is damaged"):
         hdf5.read(data)
+
+
+def test_free_blocks_in_a_circle():
+    """The HDF5 library allocates memory without an end for such a file."""
+    data = bytearray(hdf5.write({"a/x": np.ones(3)}))
+    at = data.index(b"HEAP")
+    _, block, address = struct.unpack_from("<QQQ", data, at + 8)
+    data[address + block : address + block + 8] = block.to_bytes(8, "little")
+    with pytest.raises(ValueError, match=r"damaged \(a circle\)"):
+        hdf5.read(bytes(data))
+
+
+def test_groups_in_a_circle():
+    """A node of a group is its own neighbour; `h5o.get_info` would never return."""
+    data = bytearray(hdf5.write({"a/x": np.ones(3)}))
+    at = data.index(b"TREE")
+    while at >= 0:
+        data[at + 16 : at + 24] = at.to_bytes(8, "little")
+        at = data.find(b"TREE", at + 1)
+    assert set(hdf5.read(bytes(data))[0]) == {"a/x"}
+
+
+def test_impossible_addresses():
+    data = hdf5.write({"a/x": np.ones(3)})
+    for at, low in itertools.product(range(0, len(data) - 8, 8), (b"\xff", b"\xbf")):
+        changed = data[:at] + low + b"\xff" * 7 + data[at + 8 :]
+        found = {}
+        with contextlib.suppress(ValueError):  # and no other type of error
+            found, _ = hdf5.read(changed)
+        assert set(found) <= {"a/x"}
 
 
 def test_truncation():

@@ -8,6 +8,7 @@ it returns where they are. All errors are ValueErrors that name the array.
 import dataclasses
 import io
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 # Limits against files whose headers alone would take minutes to read.
 _MAXIMUM_DEPTH = 64
 _MAXIMUM_OBJECTS = 200_000
+_MAXIMUM_FREE_BLOCKS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,7 @@ def read(data: bytes) -> tuple[dict[str, Stored], set[str]]:
     arrays: dict[str, Stored] = {}
     groups: set[str] = set()
     seen: set[int] = set()
+    _check_heaps(data)
     try:
         with h5py.File(io.BytesIO(data), "r") as hdf5:
             for path, item in _items(hdf5.id, "", seen, 0):
@@ -94,6 +97,25 @@ def read(data: bytes) -> tuple[dict[str, Stored], set[str]]:
         raise ValueError(f"its HDF5 structure is damaged ({reason})") from error
     _check_places(arrays, len(data))
     return arrays, groups
+
+
+def _check_heaps(data: bytes) -> None:
+    """Raises ValueError if a list of free blocks is a circle.
+
+    The HDF5 library would follow it for ever, and allocate memory at each step.
+    """
+    steps = 0
+    at = data.find(b"HEAP\0")
+    while 0 <= at <= len(data) - 32:
+        size, block, address = struct.unpack_from("<QQQ", data, at + 8)
+        seen: set[int] = set()
+        while block < size and address + block <= len(data) - 16 and block != 1:
+            steps += 1
+            if block in seen or steps > _MAXIMUM_FREE_BLOCKS:
+                raise ValueError("its HDF5 structure is damaged (a circle)")
+            seen.add(block)
+            [block] = struct.unpack_from("<Q", data, address + block)
+        at = data.find(b"HEAP\0", at + 1)
 
 
 def _items(

@@ -347,21 +347,21 @@ FREE = {
 def test_every_field_is_checked(hostile):
     cases = list(hostile_legacy.field_cases(hostile_legacy.BASES[0]))
     counts = collections.Counter()
-    for name, options in random.Random(0).sample(cases, 400):
+    for name, options in random.Random(0).sample(cases, 200):
         result = hostile(**options)
         counts[result] += 1
         if result not in ("refused", "equal"):
             assert result in ("changed", "announced"), name
             assert any(field in name for field in FREE), name
-    assert counts["refused"] > 300
-    assert counts["equal"] > 20
+    assert counts["refused"] > 150
+    assert counts["equal"] > 5
 
 
 def test_numbers_of_the_configuration_stay_in_their_range(tmp_path):
     path = tmp_path / "old.h5"
     cases = hostile_legacy.field_cases(hostile_legacy.BASES[0])
     free = [case for case in cases if any(f"'{field}')" in case[0] for field in FREE)]
-    for name, options in free[::2]:
+    for name, options in free[::4]:
         found, _ = hostile_legacy.attempt(hostile_legacy.write(path, **options))
         if isinstance(found, ValueError):
             continue
@@ -403,13 +403,13 @@ def test_damaged_bytes(hostile, tmp_path):
     def in_structure(at):
         return hostile_legacy.place_of(at, *ranges) == "the structure"
 
-    for name, at, data in hostile_legacy.flips(content, 400):
+    for name, at, data in hostile_legacy.flips(content, 200):
         result = hostile(data)
         if result not in ("refused", "equal"):
             assert not in_structure(at), name
             assert result in ("changed", "announced"), name
     cases = list(hostile_legacy.pointers(content, in_structure))
-    for name, data in random.Random(0).sample(cases, 300):
+    for name, data in random.Random(0).sample(cases, 150):
         assert hostile(data) in ("refused", "equal"), name
 
 
