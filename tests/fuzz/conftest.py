@@ -68,7 +68,8 @@ def limited_memory(more):
         resource.setrlimit(resource.RLIMIT_DATA, limits)
 
 
-@pytest.fixture(scope="session", autouse=True)
+# Not of the session: the tests of other folders run in the same process.
+@pytest.fixture(scope="module", autouse=True)
 def apart(files, tmp_path_factory):
     """No network, no corpora of the user; each model is loaded once."""
     loaded = {}
