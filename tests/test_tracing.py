@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import logging
 import sys
 import weakref
 from pathlib import Path
@@ -151,3 +152,16 @@ def test_memory_does_not_grow_with_the_loaded_models(tmp_path):
     before = megabytes()
     load(20)
     assert megabytes() - before < 5  # one set of compiled functions: 2 MB and more
+
+
+def test_new_shapes_in_a_row_are_not_reported(caplog):
+    function = tracing.compiled(lambda x: x + 1, [])
+    with caplog.at_level("WARNING", logger="tensorflow"):
+        logger = logging.getLogger("tensorflow")
+        logger.addHandler(caplog.handler)
+        try:
+            for size in range(1, 13):
+                assert len(function(tf.zeros(size))) == size
+        finally:
+            logger.removeHandler(caplog.handler)
+    assert not caplog.records

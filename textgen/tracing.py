@@ -104,6 +104,8 @@ class _TensorflowFunction:
         # Not a method: TensorFlow counts the traces of a function of this module, and
         # would warn if many models are used.
         self._function = tf.function(trace, jit_compile=True, autograph=False)
+        # Five new shapes in a row are normal here. TensorFlow has no public switch.
+        self._function._omit_frequent_tracing_warning = True
 
     def of_model(self, function: Callable, variables: Sequence) -> Callable:
         """Returns the compiled `function` of a model with these variables."""
