@@ -3,7 +3,8 @@
 from textgen.cli import main
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 20
-TRAIN = ["--units", "8", "--epochs", "1", "--max-new-tokens", "10"]
+SHORT = ["--units", "8", "--epochs", "1", "--max-new-tokens", "10"]
+TRAIN = ["--windows", *SHORT]
 
 
 def run(*arguments):

@@ -34,17 +34,22 @@ _MODULES = {
     "Blend": "models.blend",
     "Checkpoints": "training.checkpoints",
     "SampleText": "training.callbacks",
+    "TimeBudget": "training.time_budget",
     "TrainingDivergedError": "training.session",
     "TrainingStopped": "training.signals",
     "Accuracy": "training.metrics",
     "BitsPerCharacter": "training.metrics",
     "CrossEntropy": "training.losses",
     "Perplexity": "training.metrics",
+    "Setup": "advice.setup",
+    "suggest": "advice.suggestion",
     "training_notes": "training.provenance",
     "warmup_cosine": "training.schedules",
 }
 
 if TYPE_CHECKING:
+    from textgen.advice.setup import Setup as Setup
+    from textgen.advice.suggestion import suggest as suggest
     from textgen.datasets import LineDataset as LineDataset
     from textgen.datasets import SequenceDataset as SequenceDataset
     from textgen.datasets import WindowDataset as WindowDataset
@@ -76,6 +81,7 @@ if TYPE_CHECKING:
     from textgen.training.schedules import warmup_cosine as warmup_cosine
     from textgen.training.session import TrainingDivergedError as TrainingDivergedError
     from textgen.training.signals import TrainingStopped as TrainingStopped
+    from textgen.training.time_budget import TimeBudget as TimeBudget
 
 __all__ = [*_MODULES, "__version__"]
 

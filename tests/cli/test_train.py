@@ -17,7 +17,7 @@ import tempfile
 import keras
 import numpy as np
 import pytest
-from command_line import TEXT, TRAIN, run
+from command_line import SHORT, TEXT, TRAIN, run
 
 import textgen
 from textgen import files
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("text_file")
 
 
 @pytest.mark.parametrize(
-    "kind", [[], ["--many-to-many"], ["--lines"], ["--level", "word"]]
+    "kind", [["--windows"], ["--many-to-many"], ["--lines"], ["--level", "word"]]
 )
 def test_train_then_generate(kind, capsys):
     code = run(
@@ -43,7 +43,9 @@ def test_train_then_generate(kind, capsys):
         8,
         "--batch-size",
         4,
-        *TRAIN,
+        "--validation",
+        0.1,
+        *SHORT,
         *kind,
     )
     printed = capsys.readouterr()
@@ -120,7 +122,8 @@ def test_warm_up_without_a_schedule(capsys):
 
 
 def test_early_stopping_keeps_the_best_weights(capsys):
-    options = ["--units", 8, "--max-new-tokens", 0, "--learning-rate", 1.0]
+    options = ["--windows", "--units", 8, "--max-new-tokens", 0]
+    options += ["--learning-rate", 1.0]
     options += ["--early-stopping", 2, "--epochs", 50, "--log", "a.csv"]
     assert run("train", "text.txt", "-o", "a.keras", *options) == 0
     with open("a.csv", newline="") as file:
@@ -211,7 +214,7 @@ def test_long_lines_are_cut_and_counted(capsys):
     # 99 % of the lines have up to 50 characters, so that 100 are allowed.
     lines = ["a" * 50] * 300 + ["b" * 100, "c" * 101, "d" * 500]
     pathlib.Path("lines.txt").write_text("\n".join(lines))
-    command = ["train", "lines.txt", "--lines", "--validation", 0, *TRAIN]
+    command = ["train", "lines.txt", "--lines", "--validation", 0, *SHORT]
     assert run(*command, "-o", "a.keras") == 0
     cut = "textgen train: warning: 2 of 303 lines are longer than 100 tokens"
     assert capsys.readouterr().err.startswith(cut)
@@ -228,7 +231,7 @@ def test_lines_are_whole_and_share_batches(capsys):
     options = ["--lines", "--batch-size", 6, "--units", 32, "--epochs", 40]
     options += ["--learning-rate", 0.02, "--validation", 0.1, "--max-new-tokens", 0]
     assert run("train", "lines.txt", "-o", "a.keras", *options) == 0
-    assert "3 batches per epoch" in capsys.readouterr().out
+    assert "3 batches per pass" in capsys.readouterr().out
     assert run("generate", "a.keras", "--temperature", 0) == 0
     assert capsys.readouterr().out.rstrip("\n") in lines
 
@@ -384,7 +387,8 @@ def test_resume_refuses_what_cannot_continue(stop_at, capsys):
     }.items():
         words = options.split()
         corpus = [words.pop()] if words[0] == "other.txt" else [start[1]]
-        changed = [start[0], *corpus, *start[2:], "--epochs", 2, *words, "--resume"]
+        same = [word for word in start[2:] if word != "--windows"]  # not repeated
+        changed = [start[0], *corpus, *same, "--epochs", 2, *words, "--resume"]
         assert run(*changed) == 2, options
         error = capsys.readouterr().err
         assert re.search(message, error), error
@@ -400,7 +404,7 @@ def test_resume_refuses_what_cannot_continue(stop_at, capsys):
     # After an epoch, the size of the batches can change; a schedule can begin and end.
     for options, rate in (
         (["--batch-size", 30, "--epochs", 4, "--schedule", "cosine"], 0.0),
-        (["--batch-size", 30, "--epochs", 5, "--learning-rate", 0.25], 0.25),
+        (["--batch-size", 30, "--epochs", 5, "--schedule", "constant"], 0.001),
     ):
         assert run(*start, *options, "--resume") == 0
         optimizer = textgen.load("a.keras").optimizer

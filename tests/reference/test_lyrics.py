@@ -165,10 +165,14 @@ def test_recipe_reads_a_zip_file(tmp_path, run_recipe):
 
 @pytest.mark.slow
 def test_tang_poems(corpus_text, run_recipe):
-    """50 of the 250 epochs of docs/reproduction.md, which go far enough already."""
+    """25 of the 250 epochs of docs/reproduction.md: more than pairs are known then.
+
+    The exact frequencies of the pairs in these 10,000 characters have a perplexity of
+    9.6, so the network must have learned longer contexts.
+    """
     corpus_text("tang-poems")
-    printed = run_recipe("lyrics", "tang-poems", "--epochs", "50")
+    printed = run_recipe("lyrics", "tang-poems", "--epochs", "25")
     assert "10,000 characters, 1,739 symbols" in printed
     random, consecutive = perplexities(printed)
-    assert random < 1.6
-    assert consecutive < 1.4
+    assert random < 9
+    assert consecutive < 7.5

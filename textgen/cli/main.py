@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 import textgen
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     """Parses the arguments, runs the command, and reports its errors."""
+    started = time.monotonic()  # `train --minutes` counts from here
     parser = _parser()
     if not argv:
         parser.print_help()
@@ -79,6 +81,7 @@ def _run(argv: list[str]) -> int:
     if extra:
         arguments.parser.refuse(extra)
     arguments.argv = list(argv)  # `train` stores and repeats the command
+    arguments.started = started
     try:
         return arguments.run(arguments) or 0
     except (BrokenPipeError, streams.OutputError):

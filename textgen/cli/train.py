@@ -1,24 +1,28 @@
 """`textgen train`."""
 
 import argparse
-import math
 import shlex
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import textgen
-from textgen.cli import common, completion, train_checks, train_options, train_safety
+from textgen.cli import (
+    common,
+    completion,
+    train_checks,
+    train_choice,
+    train_options,
+    train_safety,
+)
 from textgen.cli.streams import lasting_output
 from textgen.quiet import import_keras
 from textgen.text import corpora
 
-WINDOW = 40  # default of --sequence-length, in tokens
+NO_LIMIT = 10**6  # epochs of a training that ends by the clock
 
-LONG_LINE = 64  # tokens; by default, no line up to this length is cut
+PROMPT = 40  # tokens of the first line, as default of --prompt
 
 
 def add_train(commands: Any) -> None:
@@ -29,6 +33,11 @@ def add_train(commands: Any) -> None:
 @lasting_output()
 def _train(arguments: argparse.Namespace) -> None:
     arguments.overwrite |= arguments.resume  # the files of the training so far
+    arguments.steps_per_epoch = None
+    if arguments.dry_run:
+        train_options.check_options(arguments)
+        print(_dry_run(arguments))
+        return
     output = common.output_path(arguments)
     train_checks.check_replaceable(output, "--output")
     folder = train_checks.checkpoint_folder(output, arguments)
@@ -36,25 +45,32 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.log:
         train_checks.check_replaceable(arguments.log, "--log")
     command = train_safety.command_of(arguments.argv, "--resume")
-    with train_safety.Guard(output) as guard, train_safety.short_warnings():
+    with (
+        train_safety.Guard(output) as guard,
+        train_safety.short_warnings(arguments.parser),
+    ):
         if arguments.resume:
             guard.message = f"Stopped. To continue: {command}"
-        print(f"Reading {arguments.corpus}", flush=True)
-        text = corpora.load_corpus(arguments.corpus, encoding=arguments.encoding)
+        text = _read(arguments)
         keras = import_keras()
         _make_reproducible(keras, arguments)
         checkpoints = _checkpoints(folder, command, arguments)
         model, train, validation, prompt = _prepare(keras, text, checkpoints, arguments)
         train_checks.check_space(model, output, folder, arguments.keep)
-        callbacks = _callbacks(keras, model, arguments, prompt)
+        callbacks, budget = _callbacks(keras, model, arguments, prompt)
         unsaved = f"Stopped before the model was saved. To save it: {command}"
+        verbose = 1 if sys.stdout.isatty() else 2
+        if budget is not None:
+            print(f"Training on {model.computation()}", flush=True)
+            verbose = 0
         try:
             model.fit(
                 train,
-                epochs=arguments.epochs,
+                epochs=arguments.epochs or NO_LIMIT,
+                steps_per_epoch=arguments.steps_per_epoch,
                 validation_data=validation,
                 callbacks=[*callbacks, guard.callback(keras, unsaved), checkpoints],
-                verbose=1 if sys.stdout.isatty() else 2,
+                verbose=verbose,
             )
         except textgen.TrainingDivergedError as error:
             raise train_safety.diverged(error, arguments) from error
@@ -63,10 +79,29 @@ def _train(arguments: argparse.Namespace) -> None:
                 raise
             warnings.warn(str(error), stacklevel=2)  # no space for the last checkpoint
         guard.saving = True
-        del model.notes["options"]  # only checkpoints need them
+        # Only checkpoints need them.
+        options, curve = (model.notes.pop(name) for name in ("options", "curve"))
         train_safety.save(model, output, checkpoints)
+        if budget is not None:
+            print(train_choice.outcome(curve, options["minutes"]))
         _print_how_to_generate(output, prompt, checkpoints, arguments)
         guard.finish()
+
+
+def _read(arguments: argparse.Namespace) -> str:
+    """Reads the corpus."""
+    print(f"Reading {arguments.corpus}", flush=True)
+    return corpora.load_corpus(arguments.corpus, encoding=arguments.encoding)
+
+
+def _dry_run(arguments: argparse.Namespace) -> str:
+    """Returns the choice, as a command and in Python."""
+    text = _read(arguments)
+    _make_reproducible(import_keras(), arguments)
+    text = text.lower() if arguments.lowercase else text
+    vocabulary = _vocabulary(text, arguments)
+    choice = train_choice.complete(arguments, text, vocabulary, lambda: 1)
+    return train_choice.explain(choice, arguments)
 
 
 def _make_reproducible(keras: Any, arguments: argparse.Namespace) -> None:
@@ -100,7 +135,7 @@ def _checkpoints(folder: Path, command: str, arguments: argparse.Namespace) -> A
             "continue it, --overwrite to replace it, or another --output."
         ) from error
     started = checkpoints.epoch + (checkpoints.step > 0)
-    if arguments.epochs < started:
+    if arguments.epochs is not None and arguments.epochs < started:
         raise ValueError(
             f"--epochs {arguments.epochs} must be at least {started}, the number of "
             "epochs that this training has started."
@@ -113,29 +148,44 @@ def _prepare(
 ) -> tuple[Any, Any, Any, str]:
     """Returns the model, the datasets of training and validation, and the prompt."""
     command = shlex.join(["textgen", *arguments.argv])
+    model = textgen.load(checkpoints.last) if arguments.resume else None
+    before = model.notes if model is not None else {}
+    train_choice.restore(arguments, before.get("options", {}))
     notes = {
         **textgen.training_notes(arguments.corpus, text, arguments.seed, command),
         **common.corpus_notes(arguments),
+    }
+    if model is not None:
+        train_checks.check_text(notes, before, checkpoints, arguments.corpus)
+        train_checks.check_options(arguments, before, checkpoints)
+    text = text.lower() if arguments.lowercase else text
+    vocabulary = _vocabulary(text, arguments)
+    train_checks.check_memory(arguments, len(vocabulary))
+    if "options" not in before:
+        choice = train_choice.complete(
+            arguments,
+            text,
+            vocabulary,
+            lambda: len(_datasets(text, vocabulary, arguments)[0]),
+        )
+        train_options.check_completed(arguments)
+        train_checks.check_memory(arguments, len(vocabulary))
+        if choice is not None:
+            print(choice)
+        _make_reproducible(keras, arguments)  # the choice has used random numbers
+    train, validation, length = _datasets(text, vocabulary, arguments)
+    notes |= {
         "lines": arguments.lines,
         "held_out": arguments.validation,
         "split": _split_note(arguments),
+        "options": train_checks.options_to_repeat(arguments, length),
+        "curve": [],
     }
-    model = textgen.load(checkpoints.last) if arguments.resume else None
-    if model is not None:
-        train_checks.check_text(notes, model.notes, checkpoints, arguments.corpus)
-        train_checks.check_options(arguments, model.notes, checkpoints)
-    text = text.lower() if arguments.lowercase else text
-    size = arguments.vocabulary_size
-    vocabulary = textgen.Vocabulary.from_text(
-        text, arguments.level, size, unknown="error" if size is None else "\ufffd"
-    )
-    train_checks.check_memory(arguments, len(vocabulary))
-    train, validation, length = _datasets(text, vocabulary, arguments)
-    notes["options"] = train_checks.options_to_repeat(arguments, length)
+    setup = train_choice.setup_of(arguments)
     if model is None:
-        model = _model(vocabulary, arguments, length)
+        model = setup.model(vocabulary, length)
         model.compile(
-            _optimizer(keras, arguments, _learning_rate(keras, arguments, len(train))),
+            setup.optimizer(_learning_rate(keras, arguments, len(train))),
             jit_compile="auto" if arguments.jit is None else arguments.jit,
         )
     else:
@@ -145,15 +195,23 @@ def _prepare(
                 f"{arguments.corpus}: the vocabularies differ."
             )
         _change_optimizer(keras, model, arguments, len(train))
-        progress = ("epochs", "steps", "held_out_nats")
-        notes |= {key: model.notes[key] for key in progress if key in model.notes}
+        progress = ("epochs", "steps", "held_out_nats", "curve")
+        notes |= {key: before[key] for key in progress if key in before}
     model.notes = notes
     prompt = _prompt(text, vocabulary, arguments)
     print(
         f"{len(text):,} characters, a vocabulary of {len(vocabulary):,} tokens, "
-        f"{len(train):,} batches per epoch, {model.count_params():,} weights"
+        f"{len(train):,} batches per pass, {model.count_params():,} weights"
     )
     return model, train, validation, prompt
+
+
+def _vocabulary(text: str, arguments: argparse.Namespace) -> Any:
+    """Returns the vocabulary of a text."""
+    size = arguments.vocabulary_size
+    return textgen.Vocabulary.from_text(
+        text, arguments.level, size, unknown="error" if size is None else "\ufffd"
+    )
 
 
 def _split_note(arguments: argparse.Namespace) -> str:
@@ -174,31 +232,11 @@ def _datasets(
         vocabulary.encode(part if isinstance(part, str) else "\n".join(part))
         for part in common.split(text, arguments.validation, vocabulary, arguments)
     )
-    length = arguments.sequence_length
-    if length is None:
-        length = _line_limit(train_ids, vocabulary) if arguments.lines else WINDOW
-    train = _dataset(train_ids, vocabulary, arguments, length)
-    validation = None
-    if arguments.validation:
-        validation = _dataset(validation_ids, vocabulary, arguments, length, train)
-    return train, validation, length
-
-
-def _model(vocabulary: Any, arguments: argparse.Namespace, length: int) -> Any:
-    """Builds the model, not compiled."""
-    return textgen.LanguageModel(
+    return train_choice.setup_of(arguments).datasets(
+        train_ids,
+        validation_ids if arguments.validation else None,
         vocabulary,
-        cell=arguments.cell,
-        units=arguments.units,
-        dropout=arguments.dropout,
-        recurrent_dropout=arguments.recurrent_dropout,
-        weight_dropout=arguments.weight_dropout,
-        embedding=arguments.embedding,
-        layer_norm=arguments.layer_norm,
-        tie_weights=arguments.tie_weights,
-        return_sequences=arguments.many_to_many or arguments.lines,
-        sequence_length=length,
-        dtype=arguments.precision,
+        arguments.seed,
     )
 
 
@@ -209,25 +247,34 @@ def _prompt(text: str, vocabulary: Any, arguments: argparse.Namespace) -> str:
     if arguments.lines:
         return ""
     first_line = text[:10_000].lstrip().split("\n")[0]
-    return "".join(list(vocabulary.tokens(first_line))[:WINDOW])
+    return "".join(list(vocabulary.tokens(first_line))[:PROMPT])
 
 
 def _callbacks(
     keras: Any, model: Any, arguments: argparse.Namespace, prompt: str
-) -> list:
-    """Returns the callbacks of the training, in order."""
-    callbacks = [
+) -> tuple[list, Any]:
+    """Returns the callbacks of the training, in order, and the `TimeBudget`."""
+    callbacks, budget = [], None
+    if train_choice.uses_clock(arguments):
+        budget = textgen.TimeBudget(
+            arguments.minutes or train_options.MINUTES,
+            started=arguments.started,
+            reserve=train_choice.SAVING,
+        )
+        callbacks += [budget, train_choice.progress(keras, budget)]
+    callbacks.append(
         textgen.SampleText(
             prompt,
             arguments.temperatures,
             max_new_tokens=arguments.max_new_tokens,
             seed=arguments.seed,
-        ),
-    ]
+        )
+    )
     stopping = None
-    if arguments.early_stopping:
+    if arguments.validation and (arguments.early_stopping or not arguments.windows):
+        # Without --early-stopping, it only keeps the weights of the best epoch.
         stopping = keras.callbacks.EarlyStopping(
-            patience=arguments.early_stopping, restore_best_weights=True
+            patience=arguments.early_stopping or NO_LIMIT, restore_best_weights=True
         )
         callbacks.append(stopping)
     if arguments.log:
@@ -235,7 +282,7 @@ def _callbacks(
             train_safety.log_callback(keras, arguments.log, arguments.resume)
         )
     callbacks.append(_note_taker(keras, model, stopping))
-    return callbacks
+    return callbacks, budget
 
 
 def _note_taker(keras: Any, model: Any, stopping: Any) -> Any:
@@ -246,6 +293,7 @@ def _note_taker(keras: Any, model: Any, stopping: Any) -> Any:
         model.notes["steps"] = int(model.optimizer.iterations)
         if "val_loss" in logs:
             model.notes["held_out_nats"] = float(logs["val_loss"])
+            model.notes["curve"].append(round(float(logs["val_loss"]), 4))
 
     def note_best(_: Any) -> None:
         # At the end, early stopping restores the weights of the best epoch.
@@ -270,33 +318,25 @@ def _print_how_to_generate(
 
 def _learning_rate(keras: Any, arguments: argparse.Namespace, batches: int) -> Any:
     """Returns the learning rate or its schedule; an epoch has `batches` batches."""
-    rate = arguments.learning_rate
-    if arguments.schedule == "constant" and not arguments.warmup_steps:
+    rate, warmup = arguments.learning_rate, arguments.warmup_steps
+    cosine = arguments.schedule == "cosine"
+    if train_choice.uses_clock(arguments) or not (cosine or warmup):
         return rate
     # The schedule counts batches, also with gradient accumulation.
-    steps = arguments.epochs * batches - arguments.warmup_steps
-    if steps < 1:
+    batches *= arguments.epochs
+    if warmup is None:
+        warmup = 0 if arguments.windows else batches // 30
+    if batches - warmup < 1:
         raise ValueError(
-            f"--warmup-steps {arguments.warmup_steps} must be less than "
-            f"{arguments.epochs * batches}, the number of batches of this training."
+            f"--warmup-steps {warmup} must be less than {batches}, the number of "
+            "batches of this training."
         )
     return keras.optimizers.schedules.CosineDecay(
-        0.0 if arguments.warmup_steps else rate,
-        steps,
-        alpha=0.0 if arguments.schedule == "cosine" else 1.0,
-        warmup_target=rate if arguments.warmup_steps else None,
-        warmup_steps=arguments.warmup_steps,
-    )
-
-
-def _optimizer(keras: Any, arguments: argparse.Namespace, rate: Any) -> Any:
-    """Returns the optimizer."""
-    accumulated = arguments.gradient_accumulation_steps
-    return keras.optimizers.Adam(
-        rate,
-        clipvalue=arguments.clip_value,
-        weight_decay=arguments.weight_decay or None,
-        gradient_accumulation_steps=accumulated if accumulated > 1 else None,
+        0.0 if warmup else rate,
+        batches - warmup,
+        alpha=0.0 if cosine else 1.0,
+        warmup_target=rate if warmup else None,
+        warmup_steps=warmup,
     )
 
 
@@ -306,6 +346,7 @@ def _change_optimizer(
     """Gives the optimizer of a resumed training the options of this run."""
     optimizer = model.optimizer
     optimizer.clipvalue = arguments.clip_value
+    optimizer.global_clipnorm = arguments.clip_norm
     optimizer.weight_decay = arguments.weight_decay or None
     rate = _learning_rate(keras, arguments, batches)
     scheduled = isinstance(optimizer.get_config()["learning_rate"], dict)
@@ -313,65 +354,3 @@ def _change_optimizer(
         # Keras cannot replace a schedule by a number.
         rate = keras.optimizers.schedules.CosineDecay(rate, 1, alpha=1.0)
     optimizer.learning_rate = rate
-
-
-def _line_limit(ids: Any, vocabulary: Any) -> int:
-    """Returns the length in tokens at which longer lines are cut by default.
-
-    All lines of a batch are padded to the longest line of the text, so without a limit
-    one line of a megabyte would make every batch a megabyte wide.
-    """
-    newlines = np.flatnonzero(ids == vocabulary.ids.get("\n", -1))
-    lengths = np.diff(newlines, prepend=-1, append=len(ids)) - 1
-    usual = np.percentile(lengths[lengths > 0], 99) if lengths.any() else 0
-    return max(LONG_LINE, math.ceil(2 * usual))
-
-
-def _dataset(
-    ids: Any,
-    vocabulary: Any,
-    arguments: argparse.Namespace,
-    length: int,
-    train: Any = None,
-) -> Any:
-    """Builds the training dataset, or, if that is given, the validation dataset."""
-    rows, seed = arguments.batch_size, arguments.seed
-    try:
-        if arguments.lines:
-            return _lines(ids, vocabulary, length, rows, seed)
-        if arguments.many_to_many:
-            if train is not None:  # a short text must fill one batch
-                rows = max(1, min(rows, len(ids) // (2 * length)))
-            return textgen.SequenceDataset(ids, length, rows, seed=seed)
-        return textgen.WindowDataset(
-            ids, length, arguments.sequence_stride, rows, seed=seed
-        )
-    except ValueError as error:
-        part = "training part"
-        if train is not None:
-            part = f"validation part (--validation {arguments.validation})"
-        raise ValueError(f"The {part} of the text: {error}") from error
-
-
-def _lines(ids: Any, vocabulary: Any, length: int, rows: int, seed: int) -> Any:
-    """Builds a dataset of lines; prints a warning if some lines are cut."""
-    if "\n" not in vocabulary:
-        raise ValueError("--lines needs a text of several lines.")
-
-    def cut_at(steps: int | None) -> Any:
-        return textgen.LineDataset(
-            ids, vocabulary.ids["\n"], steps, batch_size=rows, seed=seed
-        )
-
-    dataset = cut_at(None)
-    if dataset.sequence_length <= length:
-        return dataset
-    dataset = cut_at(length)
-    if dataset.num_cut:
-        print(
-            f"textgen train: warning: {dataset.num_cut:,} of {dataset.num_examples:,} "
-            f"lines are longer than {length:,} tokens and are cut there "
-            "(--sequence-length sets another length)",
-            file=sys.stderr,
-        )
-    return dataset

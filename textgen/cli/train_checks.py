@@ -13,11 +13,17 @@ SAME = (
     *("lowercase", "level", "vocabulary_size", "validation", "many_to_many", "lines"),
     *("cell", "units", "embedding", "tie_weights", "layer_norm", "dropout"),
     *("recurrent_dropout", "weight_dropout", "sequence_length", "precision", "jit"),
-    *("gradient_accumulation_steps", "seed", "deterministic"),
+    *("gradient_accumulation_steps", "seed", "deterministic", "windows", "stateful"),
 )
 
 # These can change after an epoch, but not within it.
-SAME_IN_EPOCH = ("batch_size", "sequence_stride")
+SAME_IN_EPOCH = ("batch_size", "sequence_stride", "steps_per_epoch")
+
+# A resumed training takes these from the checkpoint if its command has none.
+REPEATED = (
+    *("minutes", "epochs", "learning_rate", "schedule", "warmup_steps", "beta_2"),
+    *("weight_decay", "clip_value", "clip_norm", "early_stopping"),
+)
 
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 
@@ -64,7 +70,8 @@ def options_to_repeat(
         arguments: The parsed arguments.
         length: int or `None`. The sequence length, whose default depends on the text.
     """
-    values = {name: getattr(arguments, name) for name in SAME + SAME_IN_EPOCH}
+    names = SAME + SAME_IN_EPOCH + REPEATED
+    values = {name: getattr(arguments, name) for name in names}
     return {**values, "sequence_length": length}
 
 
@@ -128,8 +135,8 @@ def _typed(name: str, value: Any) -> str:
 def check_memory(arguments: argparse.Namespace, symbols: int) -> None:
     """Raises ValueError if this machine cannot train a network of this size."""
     size, weights = arguments.embedding or symbols, symbols * (arguments.embedding or 0)
-    for units in arguments.units:
-        weights += GATES.get(arguments.cell, 1) * units * (size + units + 1)
+    for units in arguments.units or []:
+        weights += GATES.get(arguments.cell or "lstm", 1) * units * (size + units + 1)
         size = units
     weights += (size + 1) * symbols
     # Each weight has a gradient and two moving averages of Adam.
@@ -140,7 +147,7 @@ def check_memory(arguments: argparse.Namespace, symbols: int) -> None:
         return
     if 0 < memory < needed:
         raise ValueError(
-            f"--units {' '.join(map(str, arguments.units))}: this network has "
+            f"--units {' '.join(map(str, arguments.units or []))}: this network has "
             f"{weights:,} weights. Its training needs {_bytes(needed)} of memory, and "
             f"this machine has {_bytes(memory)}. Use fewer --units."
         )

@@ -9,7 +9,7 @@ from textgen.layers.cells import CELLS
 
 MINIMUMS = {
     "units": 1,
-    "embedding": 1,
+    "embedding": 0,
     "vocabulary_size": 1,
     "sequence_length": 1,
     "sequence_stride": 1,
@@ -25,6 +25,15 @@ MINIMUMS = {
     "keep": 1,
 }
 
+MINUTES = 5.0  # default of --minutes
+
+CHOSEN = (
+    "Chosen for the text, the machine and the time, if not given; with --windows, the "
+    "value in parentheses."
+)
+
+MAX_MINUTES = 1e6  # two years
+
 MAX_RATE = 1e6  # larger learning rates are refused in model files
 
 MAX_SEED = 2**32 - 1  # of NumPy's global random generator, which Keras seeds
@@ -39,11 +48,12 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         help="train a model on a text file or a named corpus",
         usage="%(prog)s CORPUS [options]",
         description="Train a recurrent language model on a text: it learns to predict "
-        "the next token. A token is a character, or a word with --level word. After "
-        "each epoch (one pass over the text), the loss and samples of generated text "
-        "are printed. At the end, the model is saved in one file, for `textgen "
-        "generate`. The state of the training is saved regularly: Ctrl-C stops the "
-        "training and prints the command that continues it.",
+        "the next token. A token is a character, or a word with --level word. The "
+        "network and its training are chosen for the text, the machine and --minutes; "
+        "options that you give are kept. Loss and samples of generated text are "
+        "printed regularly. At the end, the model is saved in one file, for `textgen "
+        "generate`. The state of the training is saved too: Ctrl-C stops the training "
+        "and prints the command that continues it.",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(parser=parser)
@@ -65,6 +75,19 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         action="store_true",
         help="replace existing files: the model, its checkpoints and the --log; the "
         "old model is kept until the new one is complete",
+    )
+    add(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="time of the complete command; the learning rate rises and falls with the "
+        f"clock (default: {MINUTES:g}, unless --epochs or --windows is given)",
+    )
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print the choice, and the same training as a complete command and in "
+        "Python; train nothing",
     )
     add("--log", metavar="CSV", help="write the loss of each epoch to this CSV file")
     _add_checkpoints(parser)
@@ -88,8 +111,8 @@ def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
     add(
         "--resume",
         action="store_true",
-        help="continue an interrupted training, or train for more --epochs; repeat all "
-        "other options",
+        help="continue an interrupted training, or train for more --epochs or "
+        "--minutes; other options may be left out, but not changed",
     )
     add(
         "--checkpoint",
@@ -133,74 +156,75 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
     add(
         "--validation",
         type=float,
-        default=0.1,
         metavar="SHARE",
         help="share of the text that is held out to measure the validation loss: the "
-        "end of the text, or random lines with --lines; 0 holds out nothing",
+        "end of the text, or random lines with --lines; 0 holds out nothing (default: "
+        "0.1; less for a text of more than two million tokens)",
     )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    model = parser.add_argument_group("model")
+    model = parser.add_argument_group("model", CHOSEN)
     add = model.add_argument
-    add("--cell", choices=tuple(CELLS), default="lstm", help="recurrent cell")
+    add("--cell", choices=tuple(CELLS), help="recurrent cell (lstm)")
     add(
         "--units",
         type=int,
         nargs="+",
-        default=[128],
         metavar="N",
         help="number of units of each recurrent layer, from the first to the last: "
-        "--units 256 256 makes two layers",
+        "--units 256 256 makes two layers (128)",
     )
     add(
         "--embedding",
         type=int,
         metavar="SIZE",
-        help="size of the embedding vector of a token (default: no embedding, one-hot "
-        "input)",
+        help="size of the embedding vector of a token; 0: one-hot input (0)",
     )
     add(
         "--tie-weights",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="use the transposed embedding as output weights; --embedding must equal "
-        "the last of --units",
+        "the last of --units (no)",
     )
     add(
         "--layer-norm",
-        action="store_true",
-        help="add layer normalisation after each recurrent layer",
+        action=argparse.BooleanOptionalAction,
+        help="add layer normalisation after each recurrent layer (no)",
     )
     add(
         "--dropout",
         type=float,
-        default=0.0,
         metavar="RATE",
-        help="dropout rate after each recurrent layer",
+        help="dropout rate after each recurrent layer (0)",
     )
     add(
         "--recurrent-dropout",
         type=float,
-        default=0.0,
         metavar="RATE",
-        help="dropout rate of the recurrent state, from step to step",
+        help="dropout rate of the recurrent state, from step to step (0)",
     )
     add(
         "--weight-dropout",
         type=float,
-        default=0.0,
         metavar="RATE",
-        help="dropout rate of the recurrent weights, the same for a complete batch",
+        help="dropout rate of the recurrent weights, the same for a complete batch (0)",
     )
 
 
 def _add_kind(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_argument_group(
         "what the model predicts",
-        "By default, the model reads windows of --sequence-length tokens, and predicts "
-        "only the token after each window (many-to-one). At most one of these options "
-        "changes that:",
+        "By default, the text decides between --many-to-many (running text) and "
+        "--lines (each line is a text of its own). At most one of these options:",
     ).add_mutually_exclusive_group()
+    kind.add_argument(
+        "--windows",
+        action="store_true",
+        help="the setup of the courses: read windows of --sequence-length tokens, and "
+        "predict only the token after each window (many-to-one); options that are not "
+        "given have the values in parentheses, not chosen ones",
+    )
     kind.add_argument(
         "--many-to-many",
         action="store_true",
@@ -216,57 +240,59 @@ def _add_kind(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    training = parser.add_argument_group("training")
+    training = parser.add_argument_group("training", CHOSEN)
     add = training.add_argument
     add(
         "--sequence-length",
         type=int,
         metavar="N",
-        help="number of tokens of a window or sequence (default: 40); with --lines, "
-        "the length at which longer lines are cut (default: twice the length that 99 "
-        "%% of the lines do not exceed, and at least 64)",
+        help="number of tokens of a window or sequence (40); with --lines, the length "
+        "at which longer lines are cut (default: twice the length that 99 %% of the "
+        "lines do not exceed, and at least 64)",
     )
     add(
         "--sequence-stride",
         type=int,
-        default=3,
         metavar="N",
-        help="number of tokens from the start of a window to the start of the next; "
-        "not used with --many-to-many and --lines",
+        help="with --windows: number of tokens from the start of a window to the start "
+        "of the next (3)",
     )
     add(
         "--epochs",
         type=int,
-        default=10,
         metavar="N",
-        help="number of passes over the text, those before --resume included",
+        help="number of passes over the text, those before --resume included (default: "
+        "as many as --minutes allows; 10 with --windows)",
     )
     add(
         "--batch-size",
         type=int,
-        default=128,
         metavar="N",
         help="number of windows, sequences or lines in a batch; the weights change "
-        "after each batch",
+        "after each batch (128)",
     )
     add(
         "--early-stopping",
         type=int,
         metavar="N",
-        help="stop after N epochs without a lower validation loss; the saved model has "
-        "the weights of the best epoch",
+        help="stop after N epochs without a lower validation loss",
     )
     add(
         "--precision",
         choices=PRECISIONS,
-        default="float32",
         help="numerical precision; the mixed ones compute in 16 bits, with weights in "
-        "float32",
+        "float32 (float32)",
     )
     add(
         "--jit",
         action=argparse.BooleanOptionalAction,
         help="compile the training step with XLA, or do not (default: Keras decides)",
+    )
+    add(
+        "--stateful",
+        action=argparse.BooleanOptionalAction,
+        help="with --many-to-many, let each batch continue the one before, and carry "
+        "the state from one to the next (no)",
     )
     _add_reproducibility(add)
 
@@ -289,50 +315,56 @@ def _add_reproducibility(add: Any) -> None:
 
 
 def _add_optimizer(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("optimizer (Adam)").add_argument
+    add = parser.add_argument_group("optimizer (Adam)", CHOSEN).add_argument
     add(
         "--learning-rate",
         type=float,
-        default=1e-3,
         metavar="RATE",
-        help="learning rate",
+        help="learning rate, the highest one of a schedule (0.001)",
     )
     add(
         "--schedule",
         choices=("constant", "cosine"),
-        default="constant",
-        help="learning-rate schedule: cosine lowers the rate to 0 at the end of "
-        "--epochs, along a half wave of the cosine",
+        help="learning-rate schedule for --epochs: cosine lowers the rate to 0 at the "
+        "end, along a half wave of the cosine (constant); --minutes has its own",
     )
     add(
         "--warmup-steps",
         type=int,
-        default=0,
         metavar="N",
         help="raise the learning rate from 0 to --learning-rate during the first N "
-        "batches",
+        "batches (0)",
     )
     add(
         "--clip-value",
         type=float,
-        default=5.0,
         metavar="X",
-        help="clip each component of the gradients to the range from -X to X",
+        help="clip each component of the gradients to the range from -X to X (5)",
+    )
+    add(
+        "--clip-norm",
+        type=float,
+        metavar="X",
+        help="clip the norm of all gradients together to X, in place of --clip-value",
+    )
+    add(
+        "--beta-2",
+        type=float,
+        metavar="X",
+        help="decay rate of the second moment (0.999)",
     )
     add(
         "--weight-decay",
         type=float,
-        default=0.0,
         metavar="X",
-        help="weight decay: decreases all weights a little in each step",
+        help="weight decay: decreases all weights a little in each step (0)",
     )
     add(
         "--gradient-accumulation-steps",
         type=int,
-        default=1,
         metavar="N",
         help="change the weights only after every N batches, by the mean of their "
-        "gradients",
+        "gradients (1)",
     )
 
 
@@ -365,25 +397,44 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Raises ValueError or OSError for options that would only fail later."""
-    for name, most in (("learning_rate", MAX_RATE), ("clip_value", math.inf)):
-        value = getattr(arguments, name)
-        if not 0 < value <= most or value == math.inf:
+    limits = {"learning_rate": MAX_RATE, "minutes": MAX_MINUTES}
+    for name in ("learning_rate", "clip_value", "clip_norm", "minutes"):
+        value, most = getattr(arguments, name), limits.get(name, math.inf)
+        if value is not None and (not 0 < value <= most or value == math.inf):
             option = "--" + name.replace("_", "-")
-            limit = (
-                "positive and finite"
-                if most == math.inf
-                else (f"positive and at most {most:g}")
-            )
-            raise ValueError(f"{option} {value} must be {limit}.")
+            limit = "and finite" if most == math.inf else f"and at most {most:g}"
+            raise ValueError(f"{option} {value} must be positive {limit}.")
+    if arguments.beta_2 is not None and not 0 <= arguments.beta_2 < 1:
+        raise ValueError(
+            f"--beta-2 {arguments.beta_2} must be at least 0 and less than 1."
+        )
     options.check_minimums(arguments, MINIMUMS)
     if arguments.seed > MAX_SEED:
         raise ValueError(f"--seed {arguments.seed} must be at most {MAX_SEED}.")
+    if arguments.log:
+        common.check_new_file(arguments.log, "--log", arguments.overwrite)
+    if arguments.minutes is not None and (arguments.schedule or arguments.warmup_steps):
+        option = "--schedule" if arguments.schedule else "--warmup-steps"
+        raise ValueError(
+            f"{option} cannot be combined with --minutes, which changes the learning "
+            "rate by the clock: give --epochs instead of --minutes, or leave it out."
+        )
+    if arguments.early_stopping and arguments.validation == 0:
+        raise ValueError("--early-stopping needs a --validation above 0.")
+    if arguments.units and arguments.embedding is not None:
+        _check_tied(arguments)
+
+
+def check_completed(arguments: argparse.Namespace) -> None:
+    """Raises ValueError for options that do not fit the chosen ones."""
+    _check_tied(arguments)
+    if arguments.early_stopping and not arguments.validation:
+        raise ValueError("--early-stopping needs a --validation above 0.")
+
+
+def _check_tied(arguments: argparse.Namespace) -> None:
     if arguments.tie_weights and arguments.embedding != arguments.units[-1]:
         raise ValueError(
             f"--tie-weights needs --embedding {arguments.units[-1]}, as many as the "
             "last of --units."
         )
-    if arguments.early_stopping and not arguments.validation:
-        raise ValueError("--early-stopping needs a --validation above 0.")
-    if arguments.log:
-        common.check_new_file(arguments.log, "--log", arguments.overwrite)

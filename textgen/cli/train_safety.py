@@ -111,11 +111,15 @@ def diverged(error: Any, arguments: argparse.Namespace) -> ValueError:
 
 
 @contextlib.contextmanager
-def short_warnings() -> Iterator[None]:
-    """Prints each warning in one line, without the line of the program."""
+def short_warnings(parser: Any) -> Iterator[None]:
+    """Prints each warning in one line, without the line of the program.
+
+    Args:
+        parser: `options.Parser`. The options that a warning names.
+    """
 
     def show(message: Any, *_: Any) -> None:
-        line = printable(message, MESSAGE_LIMIT)
+        line = printable(parser.name_options(str(message)), MESSAGE_LIMIT)
         print(f"textgen train: warning: {line}", file=sys.stderr)
 
     with warnings.catch_warnings():

@@ -5,10 +5,11 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from textgen.batches import Dataset
+from textgen.batches import Batches, Dataset
 from textgen.training import feeding
 from textgen.training.checkpoints import Checkpoints
 from textgen.training.events import Events
+from textgen.training.time_budget import TimeBudget
 
 
 @contextlib.contextmanager
@@ -19,11 +20,11 @@ def prepared(model: Any, arguments: dict[str, Any]) -> Iterator[None]:
         model: The model that is trained.
         arguments: Arguments of `fit`; changed in place.
     """
-    found = [
-        each
-        for each in feeding.flat(arguments["callbacks"])
-        if isinstance(each, Checkpoints)
-    ]
+    callbacks = feeding.flat(arguments["callbacks"])
+    for each in callbacks:
+        if isinstance(each, TimeBudget):
+            each.count_validation(_validation_batches(arguments))
+    found = [each for each in callbacks if isinstance(each, Checkpoints)]
     if len(found) > 1:
         raise ValueError("fit must have only one Checkpoints among its callbacks.")
     if not found or not model.compiled:  # then `fit` raises an error
@@ -91,6 +92,19 @@ def _number_of_steps(arguments: dict[str, Any]) -> int | None:
         return len(arguments["x"])
     except TypeError:
         return None
+
+
+def _validation_batches(arguments: dict[str, Any]) -> float | None:
+    """Returns the size of the validation in training batches, `None` if unknown."""
+    x, validation = arguments["x"], arguments["validation_data"]
+    if not isinstance(x, Batches) or not isinstance(validation, Batches):
+        return None
+    number = arguments.get("validation_steps") or len(validation)
+    rows = validation.largest_batch / x.largest_batch
+    steps = 1.0  # batches of lines have different lengths
+    if validation.steps and x.steps:
+        steps = validation.steps / x.steps
+    return number * rows * steps
 
 
 def _any_seed() -> int:

@@ -1,0 +1,1 @@
+"""The choice of a model and its training for a text, a machine and a time."""

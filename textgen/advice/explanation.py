@@ -1,0 +1,136 @@
+"""A suggestion in words, as a command, and in Python."""
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from textgen.advice.setup import Setup
+
+_DEFAULTS = Setup()
+
+_NAMES = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
+
+
+def explain(choice: Any) -> str:
+    """Returns a paragraph that explains a `Suggestion`."""
+    setup, facts = choice.setup, choice.facts
+    text = f"{facts.characters:,} characters"
+    if facts.lines:
+        text += f" in about {facts.lines:,} lines"
+    if setup.kind == "lines":
+        read = "Each line is read as a text of its own"
+    else:
+        read = "It is read as running text"
+    if (setup.kind == "lines") == facts.separate_lines:
+        read += f", because {facts.reason}"
+    if setup.kind == "windows":
+        read = f"It is read in windows of {setup.sequence_length or 40} tokens"
+    layers = " and ".join(map(str, setup.units))
+    cell = _NAMES.get(setup.cell, setup.cell)
+    network = f"{cell} layers of {layers} units"
+    if len(setup.units) == 1:
+        network = f"one {cell} layer of {layers} units"
+    dropout = "no dropout"
+    if setup.dropout:
+        dropout = f"dropout {setup.dropout:g}"
+    speed, time = "", f"In {choice.minutes:g} minutes, this machine reads it"
+    if choice.tokens_per_second is None:
+        time = "The training reads it"
+    else:
+        speed = f": {_rounded(choice.tokens_per_second)} tokens per second"
+    return (
+        f"The text has {text}, and {len(choice.vocabulary):,} different tokens. "
+        f"{read}. {time} about {_times(choice.passes)} with {network}, {dropout} and "
+        f"batches of {setup.batch_size}{speed}."
+    )
+
+
+def command_options(setup: Setup) -> list[str]:
+    """Returns the options of `textgen train` for a setup."""
+    kinds = {"windows": "windows", "sequences": "many-to-many", "lines": "lines"}
+    words = [f"--{kinds[setup.kind]}"]
+    for field in dataclasses.fields(setup):
+        value = getattr(setup, field.name)
+        option = "--" + field.name.replace("_", "-")
+        if field.name == "kind" or value is None:
+            continue
+        if field.name == "embedding":
+            words += [option, str(value)]
+        elif value is True:
+            words.append(option)
+        elif value is False:
+            words.append(f"--no-{option[2:]}")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            words += [option, *map(str, value)]
+        else:
+            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    return words
+
+
+def command(corpus: str, options: Sequence[str]) -> str:
+    """Returns a command in several lines."""
+    lines = [shlex.join(["textgen", "train", corpus])]
+    for word in options:
+        if word.startswith("--") or not lines[1:]:
+            lines.append(shlex.quote(word))
+        else:
+            lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n    ".join(lines)
+
+
+def python(setup: Setup, text: str, validation: float, minutes: float | None) -> str:
+    """Returns Python code of a training.
+
+    Args:
+        setup: `Setup`.
+        text: str. Expression that gives the text.
+        validation: float. Share of the text that is held out.
+        minutes: float or `None`. The time, if the clock ends the training.
+    """
+    encode = ["ids = vocabulary.encode(text)"]
+    encode += [f"train_ids, validation_ids = textgen.split(ids, {validation:g})"]
+    if setup.kind == "lines":
+        encode = [
+            f"parts = textgen.split_lines(text, {validation:g})",
+            "train_ids, validation_ids = "
+            '(vocabulary.encode("\\n".join(part)) for part in parts)',
+        ]
+    if not validation:
+        encode.append("validation_ids = None")
+    fit = "model.fit(train, validation_data=validation, epochs=10)"
+    if minutes is not None:
+        fit = (
+            "model.fit(train, validation_data=validation, epochs=10**6,\n"
+            f"          callbacks=[textgen.TimeBudget({minutes:g})])"
+        )
+    fields = ", ".join(
+        f"{field.name}={getattr(setup, field.name)!r}"
+        for field in dataclasses.fields(setup)
+        if getattr(setup, field.name) != getattr(_DEFAULTS, field.name)
+    )
+    return "\n".join(
+        [
+            "import textgen",
+            f"text = {text}",
+            "vocabulary = textgen.Vocabulary.from_text(text)",
+            *encode,
+            f"setup = textgen.Setup({fields})",
+            "train, validation, length = setup.datasets(",
+            "    train_ids, validation_ids, vocabulary)",
+            "model = setup.model(vocabulary, length)",
+            "model.compile(setup.optimizer())",
+            fit,
+        ]
+    )
+
+
+def _times(passes: float) -> str:
+    if passes < 1:
+        return f"{passes:.2f} times" if passes < 0.95 else "once"
+    return f"{passes:.0f} times" if passes >= 1.5 else "once"
+
+
+def _rounded(number: float) -> str:
+    digits = max(0, len(str(int(number))) - 2)
+    return f"{round(number, -digits):,.0f}"

@@ -1,0 +1,188 @@
+"""The rules of `suggest`. Their numbers come from the runs in docs/performance.md.
+
+Names: V tokens of the vocabulary.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from textgen.advice.facts import TextFacts
+from textgen.advice.setup import Setup
+
+WIDTHS = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
+TIMED = (128, 384)  # widths whose step is timed
+
+MANY_TOKENS = 1000  # of a vocabulary: then input and output share their vectors
+
+EMBEDDING = 64  # for small vocabularies
+
+SHORTEST = 500  # tokens; in a shorter text, a held-out part says nothing
+
+HELD_OUT = 200_000  # tokens: more cost time, and say little more
+
+EVALUATIONS = 12  # in the time of a training
+
+
+def validation_share(tokens: int) -> float:
+    """Returns the share of a text that is held out."""
+    if tokens < SHORTEST:
+        return 0.0
+    return min(0.1, HELD_OUT / tokens)
+
+
+def frame(
+    facts: TextFacts, tokens: int, vocabulary_size: int, given: Mapping[str, Any]
+) -> Setup:
+    """Returns all choices that do not depend on the speed of the machine.
+
+    Args:
+        facts: `TextFacts`.
+        tokens: int. Number of tokens of the training part.
+        vocabulary_size: int.
+        given: Fields of `Setup` that are fixed.
+    """
+    kind = given.get("kind", "lines" if facts.separate_lines else "sequences")
+    if kind == "windows":
+        return Setup(**{**given, "kind": kind})
+    chosen: dict[str, Any] = {"kind": kind, "layer_norm": True, "beta_2": 0.99}
+    if given.get("clip_value") is None:
+        chosen |= {"clip_value": None, "clip_norm": 1.0}
+    if "embedding" not in given:
+        tied = vocabulary_size > MANY_TOKENS
+        chosen["tie_weights"] = tied
+        chosen["embedding"] = None if tied else min(EMBEDDING, vocabulary_size)
+    if kind == "lines":
+        # As many updates in a pass as possible, but rows for each core.
+        chosen["batch_size"] = min(32, max(8, facts.lines // 100))
+    else:
+        # A short text still has some batches in a pass.
+        chosen["stateful"] = True
+        steps = given.get("sequence_length") or min(32, max(2, tokens // 8))
+        chosen["sequence_length"] = steps
+        chosen["batch_size"] = min(32, max(1, tokens // (16 * steps)))
+    return Setup(**{**chosen, **given})
+
+
+def widened(setup: Setup, units: int, given: Mapping[str, Any]) -> Setup:
+    """Returns a setup with a number of units, and what depends on it.
+
+    Args:
+        setup: `Setup`.
+        units: int. Units of the recurrent layer, unless `given` has them.
+        given: Fields of `Setup` that are fixed.
+    """
+    layers = tuple(given.get("units", (units,)))
+    chosen: dict[str, Any] = {"units": layers}
+    if setup.tie_weights:
+        chosen["embedding"] = layers[-1]
+    chosen["learning_rate"] = learning_rate(max(layers), len(layers))
+    return dataclasses.replace(setup, **{**chosen, **given})
+
+
+def learning_rate(units: int, layers: int) -> float:
+    """Returns the highest learning rate of Adam for a network."""
+    rate = 0.016 * (256 / units) ** 0.3 / math.sqrt(layers)
+    return float(f"{min(rate, 0.02):.2g}")
+
+
+def weights_of(setup: Setup, vocabulary_size: int) -> int:
+    """Returns the number of weights that a token takes part in, without biases.
+
+    These are the recurrent layers and the output; a row lookup computes nothing.
+    """
+    size, total = setup.embedding or 0, 0
+    for units in setup.units:
+        gates = {"lstm": 4, "gru": 3}.get(setup.cell, 1)
+        total += gates * units * (size + units)
+        size = units
+    return total + size * vocabulary_size
+
+
+def expected_nats(weights: int, read: float, tokens: int) -> float:
+    """Returns a relative measure of the loss that a training reaches.
+
+    The form of Hoffmann et al. ("Training Compute-Optimal Large Language Models",
+    2022): a part that falls with the number of weights, and a part that falls with the
+    number of tokens read. Tokens that are read again count less, as in Muennighoff et
+    al. ("Scaling Data-Constrained Language Models", 2023).
+
+    Args:
+        weights: int. See `weights_of`.
+        read: float. Number of tokens that are read in all passes.
+        tokens: int. Number of tokens of the training part.
+    """
+    passes = max(read / tokens, 1e-9)
+    if passes > 1:
+        read = tokens * (1 + REPEATS * (1 - math.exp(-(passes - 1) / REPEATS)))
+    return A * weights**-ALPHA + B * read**-BETA
+
+
+A, ALPHA = 11.0, 0.25
+B, BETA = 40.0, 0.38
+REPEATS = 15.0
+
+
+def best_width(
+    setup: Setup,
+    given: Mapping[str, Any],
+    candidates: Iterable[tuple[int, float]],
+    tokens: int,
+    vocabulary_size: int,
+) -> int:
+    """Returns the width with the lowest expected loss.
+
+    Args:
+        setup: `Setup`.
+        given: Fields of `Setup` that are fixed.
+        candidates: Pairs of a width, and of the tokens that are read in the time.
+        tokens: int. Number of tokens of the training part.
+        vocabulary_size: int.
+    """
+
+    def nats(candidate: tuple[int, float]) -> float:
+        width, read = candidate
+        weights = weights_of(widened(setup, width, given), vocabulary_size)
+        return expected_nats(weights, read, tokens)
+
+    return min(candidates, key=nats)[0]
+
+
+def regularised(setup: Setup, passes: float, given: Mapping[str, Any]) -> Setup:
+    """Returns a setup with dropout: the more, the more often the text is read."""
+    if setup.kind == "windows":
+        return setup
+    chosen: dict[str, Any] = {}
+    for limit, dropout, weight_dropout in DROPOUTS:
+        if passes >= limit:
+            chosen = {"dropout": dropout, "weight_dropout": weight_dropout}
+    return dataclasses.replace(setup, **{**chosen, **given})
+
+
+# Passes over the text, dropout, dropout of the recurrent weights.
+DROPOUTS = (
+    (0.0, 0.0, 0.0),
+    (4.0, 0.1, 0.0),
+    (8.0, 0.3, 0.2),
+    (20.0, 0.5, 0.3),
+)
+
+
+def steps_per_epoch(stateful: bool, batches: int, steps: float) -> int:
+    """Returns the number of steps between two evaluations.
+
+    Args:
+        stateful: bool. Whether the state is carried from batch to batch.
+        batches: int. Batches of a pass over the text.
+        steps: float. Estimated steps of the training.
+    """
+    wanted = max(1.0, steps / EVALUATIONS)
+    if wanted >= batches:
+        return round(wanted / batches) * batches
+    if not stateful:
+        return round(wanted)
+    # A stateful training needs a divisor of the batches of a pass.
+    counts = [batches // part for part in range(1, 100) if batches % part == 0]
+    return min(counts, key=lambda count: abs(math.log(count / wanted)))

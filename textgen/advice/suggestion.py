@@ -1,0 +1,221 @@
+"""`suggest`: the best training that is known for a text, a machine and a time."""
+
+import dataclasses
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from textgen.advice import explanation, rules
+from textgen.advice.facts import SAMPLE, TextFacts, look
+from textgen.advice.setup import WINDOW, Setup
+from textgen.advice.timing import Speeds, step_seconds
+from textgen.text.splits import split, split_lines
+from textgen.text.vocabulary import Vocabulary
+
+_FIELDS = {field.name for field in dataclasses.fields(Setup)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """What `suggest` chose. `print(suggestion)` explains it.
+
+    Attributes:
+        setup: `Setup`. All choices of data, network and optimizer.
+        facts: `TextFacts`. What the text looks like.
+        vocabulary: `Vocabulary`.
+        minutes: float. The time that the choice is for.
+        validation: float. Share of the text that is held out.
+        steps: int. Estimated number of training steps.
+        passes: float. Estimated number of passes over the text.
+        tokens_per_second: float or `None`. Estimated speed of the training on this
+            machine; `None` if nothing was timed.
+    """
+
+    setup: Setup
+    facts: TextFacts
+    vocabulary: Vocabulary
+    minutes: float
+    validation: float
+    steps: int
+    passes: float
+    tokens_per_second: float | None
+
+    def __str__(self) -> str:
+        return explanation.explain(self)
+
+    def steps_per_epoch(self, batches: int) -> int:
+        """Returns a number of steps between two evaluations, about a dozen in all.
+
+        Args:
+            batches: int. Number of batches of the training dataset: its length.
+        """
+        return rules.steps_per_epoch(self.setup.stateful, batches, self.steps)
+
+    def build(self, text: str, seed: int = 0) -> tuple[Any, Any, Any]:
+        """Builds what `fit` needs.
+
+        Args:
+            text: str. The text that `suggest` got.
+            seed: int. Seed of the order and of the split of lines.
+
+        Returns:
+            A tuple `(model, train, validation)`: a compiled `LanguageModel`, and two
+            datasets; `validation` is `None` for a very short text.
+
+        Example:
+
+        ```python
+        choice = textgen.suggest(text, minutes=5)
+        model, train, validation = choice.build(text)
+        model.fit(
+            train,
+            validation_data=validation,
+            epochs=10**6,
+            steps_per_epoch=choice.steps_per_epoch(len(train)),
+            callbacks=[textgen.TimeBudget(5)],
+        )
+        ```
+        """
+        if self.setup.kind == "lines":
+            pair = split_lines(text, self.validation, seed)
+            parts = [self.vocabulary.encode("\n".join(part)) for part in pair]
+        else:
+            parts = list(split(self.vocabulary.encode(text), self.validation))
+        held_out = parts[1] if self.validation else None
+        train, validation, length = self.setup.datasets(
+            parts[0], held_out, self.vocabulary, seed
+        )
+        model = self.setup.model(self.vocabulary, length)
+        model.compile(self.setup.optimizer())
+        return model, train, validation
+
+
+def suggest(
+    text: str | np.ndarray,
+    vocabulary: Vocabulary | None = None,
+    minutes: float = 5.0,
+    *,
+    validation: float | None = None,
+    epochs: int | None = None,
+    **given: Any,
+) -> Suggestion:
+    """Suggests a training for a text, this machine, and a time.
+
+    Looks at the text, times training steps of two networks on this machine, and
+    chooses all arguments of dataset, model and optimizer. This takes some seconds.
+
+    Args:
+        text: str, or integer array of ids of shape `(tokens,)`.
+        vocabulary: `Vocabulary`, or `None` for the characters of a str. Defaults to
+            `None`.
+        minutes: float. Time of the training, see `TimeBudget`. Defaults to `5`.
+        validation: float or `None`. Share of the text to hold out. `None` chooses: 0.1,
+            less for a long text, and 0 for a very short one.
+        epochs: int or `None`. Number of passes over the text, if it is fixed. The
+            network is then as wide as `minutes` allows for these passes.
+        **given: Fields of `Setup` that are fixed, such as `units=(256,)`. The others
+            are chosen around them.
+
+    Returns:
+        A `Suggestion`.
+
+    Raises:
+        ValueError: An argument is out of range, or the text is too short.
+
+    Example:
+
+    ```python
+    choice = textgen.suggest(text, minutes=5)
+    print(choice)
+    model, train, validation = choice.build(text)
+    ```
+    """
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"minutes={minutes} must be a positive, finite number.")
+    unknown = sorted(given.keys() - _FIELDS)
+    if unknown:
+        raise ValueError(
+            f"{unknown[0]}={given[unknown[0]]!r} is not a choice of a training. The "
+            f"choices are {', '.join(sorted(_FIELDS))}."
+        )
+    start = time.perf_counter()
+    vocabulary, facts, tokens = _look(text, vocabulary)
+    size = len(vocabulary)
+    share = rules.validation_share(tokens) if validation is None else validation
+    tokens = max(1, round(tokens * (1 - share)))
+    setup = rules.frame(facts, tokens, size, given)
+    length, batches = _shape(setup, facts, tokens)
+
+    def seconds_of_step(units: int) -> float:
+        return step_seconds(rules.widened(setup, units, given), vocabulary, length)
+
+    def operations(units: int) -> float:
+        return rules.weights_of(rules.widened(setup, units, given), size)
+
+    fixed = "units" in given or setup.kind == "windows"
+    speeds = None
+    if not fixed:
+        speeds = Speeds(seconds_of_step, operations, rules.TIMED)
+    elif epochs is None:
+        speeds = Speeds.of_one(seconds_of_step(max(setup.units)))
+    # What was used here, and what building, compiling and validation will use.
+    spent = 2 * (time.perf_counter() - start)
+    seconds = max(60 * minutes - spent, 30 * minutes)
+
+    def read_by(width: int) -> float:
+        assert speeds is not None
+        read = seconds / speeds.seconds(width) * tokens / batches
+        return read if epochs is None else min(read, epochs * tokens)
+
+    width = max(setup.units)
+    if not fixed:
+        candidates = [(width, read_by(width)) for width in rules.WIDTHS]
+        width = rules.best_width(setup, given, candidates, tokens, size)
+    passes = read_by(width) / tokens if epochs is None else float(epochs)
+    step = speeds.seconds(width) if speeds is not None else None
+    return Suggestion(
+        setup=rules.regularised(rules.widened(setup, width, given), passes, given),
+        facts=facts,
+        vocabulary=vocabulary,
+        minutes=minutes,
+        validation=share,
+        steps=max(1, round(passes * batches)),
+        passes=passes,
+        tokens_per_second=tokens / batches / step if step else None,
+    )
+
+
+def _look(
+    text: str | np.ndarray, vocabulary: Vocabulary | None
+) -> tuple[Vocabulary, TextFacts, int]:
+    """Returns the vocabulary, what the text looks like, and its number of tokens."""
+    if isinstance(text, str):
+        vocabulary = vocabulary or Vocabulary.from_text(text)
+        facts, tokens = look(text), len(text)
+        if vocabulary.level != "character":
+            tokens = len(vocabulary.encode(text))
+    elif vocabulary is None:
+        raise ValueError("An array of ids needs its vocabulary: pass vocabulary=….")
+    else:
+        facts, tokens = look(vocabulary.decode(text[: 3 * SAMPLE])), len(text)
+    if tokens < 2:
+        raise ValueError(
+            f"The text has {tokens} tokens: a training needs at least two, and some "
+            "thousands for a good model."
+        )
+    return vocabulary, facts, tokens
+
+
+def _shape(setup: Setup, facts: TextFacts, tokens: int) -> tuple[int, int]:
+    """Returns the steps of a batch, and the number of batches of a pass.
+
+    They are estimates for lines, whose lengths differ.
+    """
+    if setup.kind == "lines":
+        length = setup.sequence_length or facts.longest_line + 1
+        return length, max(1, math.ceil(facts.lines / setup.batch_size))
+    length = setup.sequence_length or WINDOW
+    step = length if setup.kind == "sequences" else setup.sequence_stride
+    return length, max(1, tokens // (step * setup.batch_size))

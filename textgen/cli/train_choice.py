@@ -1,0 +1,225 @@
+"""The options of `textgen train` that the user leaves to the program."""
+
+import argparse
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import textgen
+from textgen.cli import train_options
+
+CHOICES = (
+    *("cell", "units", "embedding", "tie_weights", "layer_norm", "dropout"),
+    *("recurrent_dropout", "weight_dropout", "stateful", "sequence_length"),
+    *("sequence_stride", "batch_size", "learning_rate", "beta_2", "weight_decay"),
+    *("clip_value", "clip_norm", "gradient_accumulation_steps", "precision"),
+)
+
+COURSE_EPOCHS = 10
+
+SAVING = 1.0  # seconds to load the best weights and to write the model
+
+_KINDS = {"windows": "windows", "many_to_many": "sequences", "lines": "lines"}
+
+
+def kind_of(arguments: argparse.Namespace) -> str | None:
+    """Returns the kind of data for `Setup`, or `None` if no option gives it."""
+    for option, kind in _KINDS.items():
+        if getattr(arguments, option):
+            return kind
+    return None
+
+
+def given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the fields of `Setup` that the user has given."""
+    fields = {
+        name: getattr(arguments, name)
+        for name in CHOICES
+        if getattr(arguments, name) is not None
+    }
+    if "embedding" in fields:
+        fields["embedding"] = fields["embedding"] or None  # 0: one-hot
+    if "clip_norm" in fields:
+        fields.setdefault("clip_value", None)
+    kind = kind_of(arguments)
+    return {**fields, "kind": kind} if kind else fields
+
+
+def setup_of(arguments: argparse.Namespace) -> Any:
+    """Returns the `Setup` of completed options."""
+    from textgen.advice.setup import Setup
+
+    fields = {name: getattr(arguments, name) for name in CHOICES}
+    fields["embedding"] = fields["embedding"] or None
+    return Setup(kind=kind_of(arguments) or "windows", **fields)
+
+
+def take(arguments: argparse.Namespace, setup: Any) -> None:
+    """Gives the options the values of a `Setup`."""
+    for name in CHOICES:
+        value = getattr(setup, name)
+        if name == "units":
+            value = list(value)
+        setattr(arguments, name, value)
+    arguments.embedding = arguments.embedding or 0
+    for option, kind in _KINDS.items():
+        setattr(arguments, option, kind == setup.kind)
+
+
+def uses_clock(arguments: argparse.Namespace) -> bool:
+    """Whether the time ends the training, and sets the learning rate."""
+    if arguments.minutes is not None:
+        return True
+    return arguments.epochs is None and not arguments.windows
+
+
+def complete(
+    arguments: argparse.Namespace, text: str, vocabulary: Any, batches: Callable
+) -> Any:
+    """Chooses all options that the user has not given.
+
+    Args:
+        arguments: The parsed arguments; they are completed.
+        text: str. The text, in lower case if that is wanted.
+        vocabulary: `Vocabulary`.
+        batches: Callable without arguments. Builds the datasets of the completed
+            options, and returns the number of batches of a pass.
+
+    Returns:
+        The `textgen.advice.suggestion.Suggestion`; `None` with `--windows`.
+    """
+    if arguments.windows:
+        from textgen.advice.setup import Setup
+
+        take(arguments, Setup(**given(arguments)))
+        if arguments.validation is None:
+            arguments.validation = 0.1
+        if not uses_clock(arguments) and arguments.epochs is None:
+            arguments.epochs = COURSE_EPOCHS
+        arguments.steps_per_epoch = None
+        return None
+    spent = (time.monotonic() - arguments.started) / 60
+    minutes = arguments.minutes or train_options.MINUTES
+    choice = textgen.suggest(
+        text,
+        vocabulary,
+        max(minutes - spent, minutes / 2),
+        validation=arguments.validation,
+        epochs=arguments.epochs,
+        **given(arguments),
+    )
+    choice = dataclasses.replace(choice, minutes=minutes)
+    take(arguments, choice.setup)
+    arguments.validation = choice.validation
+    arguments.steps_per_epoch = None
+    if uses_clock(arguments):
+        arguments.steps_per_epoch = choice.steps_per_epoch(batches())
+    elif arguments.schedule is None:
+        arguments.schedule = "cosine"
+    return choice
+
+
+def restore(arguments: argparse.Namespace, before: Mapping[str, Any]) -> None:
+    """Gives a resumed training the options that its command does not repeat.
+
+    Args:
+        arguments: The parsed arguments; they are completed.
+        before: The options of the checkpoint.
+    """
+    kinds = [name for name in _KINDS if getattr(arguments, name)]
+    for name, value in before.items():
+        default = arguments.parser.get_default(name)
+        unset = getattr(arguments, name, default) == default
+        if unset and not (kinds and name in _KINDS):
+            setattr(arguments, name, value)
+
+
+def explain(choice: Any, arguments: argparse.Namespace) -> str:
+    """Returns the choice, as a command and in Python, for `--dry-run`."""
+    from textgen.advice import explanation
+
+    setup = setup_of(arguments)
+    words = explanation.command_options(setup)
+    if uses_clock(arguments):
+        minutes = arguments.minutes or train_options.MINUTES
+        words = ["--minutes", f"{minutes:g}", *words]
+    else:
+        minutes = None
+        words = ["--epochs", str(arguments.epochs), *words]
+    words += ["--validation", f"{arguments.validation:g}"]
+    paragraphs = [str(choice)] if choice is not None else []
+    paragraphs += [
+        "The same training as a command:",
+        explanation.command(arguments.corpus, words),
+        "In Python:",
+        explanation.python(
+            setup,
+            f"textgen.load_corpus({arguments.corpus!r})",
+            arguments.validation,
+            minutes,
+        ),
+    ]
+    return "\n\n".join(paragraphs)
+
+
+def progress(keras: Any, budget: Any) -> Any:
+    """Returns a callback that prints a line after each evaluation."""
+
+    def show(epoch: int, logs: dict) -> None:
+        line = f"{_clock(budget.spent)} of {_clock(60 * budget.minutes)}: "
+        line += f"loss {logs['loss']:.4f}"
+        if "val_loss" in logs:
+            line += f", held-out loss {logs['val_loss']:.4f}"
+        print(line, flush=True)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=show)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def outcome(losses: Sequence[float], minutes: float | None) -> str:
+    """Returns what a training has reached, and what more time would bring.
+
+    Args:
+        losses: Sequence of float. The held-out losses of all epochs.
+        minutes: float or `None`. The time of the training, if the clock ended it.
+    """
+    if not losses:
+        return "Nothing was held out, so it is not known how good the model is."
+    best = min(losses)
+    report = (
+        f"Held-out loss: {best:.4f} nats per token, {best / math.log(2):.3f} bits, "
+        f"perplexity {math.exp(min(best, 700)):.2f}."
+    )
+    if minutes is None or len(losses) < 4:
+        return report
+    at = losses.index(best)
+    if at < len(losses) - max(1, len(losses) // 6):
+        return (
+            f"{report} It was lowest after {(at + 1) / len(losses):.0%} of the time, "
+            "and the model has these weights. More time would not help; more text "
+            "would."
+        )
+    # Annealed from the start, a training of half the time would have got further than
+    # this one at its half.
+    gain = SECOND_HALF * (losses[(len(losses) - 1) // 2] - best)
+    if gain < 0.005:
+        return f"{report} It was hardly falling any more."
+    return (
+        f"{report} It was still falling: {2 * minutes:g} minutes would bring about "
+        f"{best - gain:.2f}."
+    )
+
+
+SECOND_HALF = 0.35  # see docs/performance.md
+
+
+def warn(message: str) -> None:
+    """Prints a warning of `textgen train`."""
+    print(f"textgen train: warning: {message}", file=sys.stderr)
