@@ -63,6 +63,11 @@ ROOMS = {
         {"h5py", "keras", "numpy"},
         set(),
     ),
+    "advice": (
+        {"datasets", "layers", "models", "text"},
+        {"keras", "numpy"},
+        set(),
+    ),
     "cli": (ANYTHING, ANYTHING, ANYTHING),
     "__init__": (set(), set(), ANYTHING),
     "__main__": ({"cli"}, set(), ANYTHING),

@@ -9,10 +9,10 @@ import platform
 import re
 
 import pytest
-from command_line import TEXT, TRAIN, run
+from command_line import SHORT, TEXT, TRAIN, run
 
 import textgen
-from textgen.cli import inspect, train
+from textgen.cli import inspect
 from textgen.decoding.scoring import Score
 
 pytestmark = pytest.mark.usefixtures("text_file")
@@ -77,7 +77,7 @@ def test_info_of_a_trained_model(capsys):
 
 
 def test_notes_of_a_resumed_training(capsys, monkeypatch):
-    command = ["-o", "a.keras", "--lines", "--batch-size", 8, *TRAIN]
+    command = ["-o", "a.keras", "--lines", "--batch-size", 8, *SHORT]
     assert run("train", "text.txt", *command) == 0
     assert info("a.keras", capsys)["held-out loss"].endswith("on 10 % of the lines")
     assert "held_out_nats" in textgen.load("a.checkpoints/best.keras").notes
@@ -182,16 +182,16 @@ def test_evaluate_scores_what_train_held_out(text, options, capsys, monkeypatch)
     pathlib.Path("text.txt").write_text(text)
     held_out = []
 
-    def record(ids, *arguments):
-        held_out.append(ids)
-        return make(ids, *arguments)
+    def record(setup, train, validation, *arguments):
+        held_out.append(validation)
+        return make(setup, train, validation, *arguments)
 
-    make = train._dataset
-    monkeypatch.setattr(train, "_dataset", record)
+    make = textgen.Setup.datasets
+    monkeypatch.setattr(textgen.Setup, "datasets", record)
     share = ["--seed", 3, "--validation", 0.2, "--sequence-length", 4]
-    assert run("train", "text.txt", "-o", "a.keras", *share, *options, *TRAIN) == 0
+    assert run("train", "text.txt", "-o", "a.keras", *share, *options, *SHORT) == 0
     model = textgen.load("a.keras")
-    expected = model.vocabulary.decode(held_out[1])
+    expected = model.vocabulary.decode(held_out[0])
 
     scored = []
     monkeypatch.setattr(

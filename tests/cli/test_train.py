@@ -404,7 +404,7 @@ def test_resume_refuses_what_cannot_continue(stop_at, capsys):
     # After an epoch, the size of the batches can change; a schedule can begin and end.
     for options, rate in (
         (["--batch-size", 30, "--epochs", 4, "--schedule", "cosine"], 0.0),
-        (["--batch-size", 30, "--epochs", 5, "--schedule", "constant"], 0.001),
+        (["--batch-size", 30, "--epochs", 5, "--schedule", "constant"], 0.5),
     ):
         assert run(*start, *options, "--resume") == 0
         optimizer = textgen.load("a.keras").optimizer

@@ -200,9 +200,9 @@ def _look(
         raise ValueError("An array of ids needs its vocabulary: pass vocabulary=….")
     else:
         facts, tokens = look(vocabulary.decode(text[: 3 * SAMPLE])), len(text)
-    if tokens < 2:
+    if tokens < 4:
         raise ValueError(
-            f"The text has {tokens} tokens: a training needs at least two, and some "
+            f"The text has {tokens} tokens: a training needs at least four, and some "
             "thousands for a good model."
         )
     return vocabulary, facts, tokens

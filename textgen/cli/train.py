@@ -35,13 +35,13 @@ def _train(arguments: argparse.Namespace) -> None:
     arguments.overwrite |= arguments.resume  # the files of the training so far
     arguments.steps_per_epoch = None
     if arguments.dry_run:
-        train_options.check_options(arguments)
+        train_checks.check_values(arguments)
         print(_dry_run(arguments))
         return
     output = common.output_path(arguments)
     train_checks.check_replaceable(output, "--output")
     folder = train_checks.checkpoint_folder(output, arguments)
-    train_options.check_options(arguments)
+    train_checks.check_values(arguments)
     if arguments.log:
         train_checks.check_replaceable(arguments.log, "--log")
     command = train_safety.command_of(arguments.argv, "--resume")
@@ -168,7 +168,7 @@ def _prepare(
             vocabulary,
             lambda: len(_datasets(text, vocabulary, arguments)[0]),
         )
-        train_options.check_completed(arguments)
+        train_checks.check_completed(arguments)
         train_checks.check_memory(arguments, len(vocabulary))
         if choice is not None:
             print(choice)

@@ -1,4 +1,4 @@
-"""Checks of `textgen train` before the training: files, space, a resumed training."""
+"""Checks of `textgen train` before the training: options, files, space, a resume."""
 
 import argparse
 import errno
@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+
+from textgen.cli import common, options
 
 # A resumed training must repeat these options.
 SAME = (
@@ -26,6 +28,79 @@ REPEATED = (
 )
 
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+
+
+MINIMUMS = {
+    "units": 1,
+    "embedding": 0,
+    "vocabulary_size": 1,
+    "sequence_length": 1,
+    "sequence_stride": 1,
+    "epochs": 1,
+    "batch_size": 1,
+    "max_new_tokens": 0,
+    "warmup_steps": 0,
+    "weight_decay": 0,
+    "gradient_accumulation_steps": 1,
+    "early_stopping": 1,
+    "temperatures": 0,
+    "seed": 0,
+    "keep": 1,
+}
+
+MAX_MINUTES = 1e6  # two years
+
+MAX_RATE = 1e6  # larger learning rates are refused in model files
+
+MAX_SEED = 2**32 - 1  # of NumPy's global random generator, which Keras seeds
+
+
+def check_values(arguments: argparse.Namespace) -> None:
+    """Raises ValueError or OSError for options that would only fail later."""
+    limits = {"learning_rate": MAX_RATE, "minutes": MAX_MINUTES}
+    for name in ("learning_rate", "clip_value", "clip_norm", "minutes"):
+        value, most = getattr(arguments, name), limits.get(name, math.inf)
+        if value is not None and (not 0 < value <= most or value == math.inf):
+            option = "--" + name.replace("_", "-")
+            limit = "and finite" if most == math.inf else f"and at most {most:g}"
+            raise ValueError(f"{option} {value} must be positive {limit}.")
+    if arguments.beta_2 is not None and not 0 <= arguments.beta_2 < 1:
+        raise ValueError(
+            f"--beta-2 {arguments.beta_2} must be at least 0 and less than 1."
+        )
+    options.check_minimums(arguments, MINIMUMS)
+    if arguments.seed > MAX_SEED:
+        raise ValueError(f"--seed {arguments.seed} must be at most {MAX_SEED}.")
+    if arguments.log:
+        common.check_new_file(arguments.log, "--log", arguments.overwrite)
+    passes = arguments.windows or arguments.epochs is not None
+    if (arguments.schedule or arguments.warmup_steps) and (
+        arguments.minutes is not None or not passes
+    ):
+        option = "--schedule" if arguments.schedule else "--warmup-steps"
+        raise ValueError(
+            f"{option} needs --epochs, and not --minutes: otherwise the learning rate "
+            "rises and falls with the clock."
+        )
+    if arguments.early_stopping and arguments.validation == 0:
+        raise ValueError("--early-stopping needs a --validation above 0.")
+    if arguments.units and arguments.embedding is not None:
+        _check_tied(arguments)
+
+
+def check_completed(arguments: argparse.Namespace) -> None:
+    """Raises ValueError for options that do not fit the chosen ones."""
+    _check_tied(arguments)
+    if arguments.early_stopping and not arguments.validation:
+        raise ValueError("--early-stopping needs a --validation above 0.")
+
+
+def _check_tied(arguments: argparse.Namespace) -> None:
+    if arguments.tie_weights and arguments.embedding != arguments.units[-1]:
+        raise ValueError(
+            f"--tie-weights needs --embedding {arguments.units[-1]}, as many as the "
+            "last of --units."
+        )
 
 
 def check_replaceable(path: str | Path, option: str) -> None:

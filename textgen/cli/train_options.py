@@ -1,29 +1,10 @@
-"""The options of `textgen train`, and their checks."""
+"""The options of `textgen train`; `train_checks.py` checks them."""
 
 import argparse
-import math
 from typing import Any
 
-from textgen.cli import common, options
+from textgen.cli import options
 from textgen.layers.cells import CELLS
-
-MINIMUMS = {
-    "units": 1,
-    "embedding": 0,
-    "vocabulary_size": 1,
-    "sequence_length": 1,
-    "sequence_stride": 1,
-    "epochs": 1,
-    "batch_size": 1,
-    "max_new_tokens": 0,
-    "warmup_steps": 0,
-    "weight_decay": 0,
-    "gradient_accumulation_steps": 1,
-    "early_stopping": 1,
-    "temperatures": 0,
-    "seed": 0,
-    "keep": 1,
-}
 
 MINUTES = 5.0  # default of --minutes
 
@@ -31,12 +12,6 @@ CHOSEN = (
     "Chosen for the text, the machine and the time, if not given; with --windows, the "
     "value in parentheses."
 )
-
-MAX_MINUTES = 1e6  # two years
-
-MAX_RATE = 1e6  # larger learning rates are refused in model files
-
-MAX_SEED = 2**32 - 1  # of NumPy's global random generator, which Keras seeds
 
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
 
@@ -393,48 +368,3 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of tokens of a sample; 0 prints no generated text",
     )
-
-
-def check_options(arguments: argparse.Namespace) -> None:
-    """Raises ValueError or OSError for options that would only fail later."""
-    limits = {"learning_rate": MAX_RATE, "minutes": MAX_MINUTES}
-    for name in ("learning_rate", "clip_value", "clip_norm", "minutes"):
-        value, most = getattr(arguments, name), limits.get(name, math.inf)
-        if value is not None and (not 0 < value <= most or value == math.inf):
-            option = "--" + name.replace("_", "-")
-            limit = "and finite" if most == math.inf else f"and at most {most:g}"
-            raise ValueError(f"{option} {value} must be positive {limit}.")
-    if arguments.beta_2 is not None and not 0 <= arguments.beta_2 < 1:
-        raise ValueError(
-            f"--beta-2 {arguments.beta_2} must be at least 0 and less than 1."
-        )
-    options.check_minimums(arguments, MINIMUMS)
-    if arguments.seed > MAX_SEED:
-        raise ValueError(f"--seed {arguments.seed} must be at most {MAX_SEED}.")
-    if arguments.log:
-        common.check_new_file(arguments.log, "--log", arguments.overwrite)
-    if arguments.minutes is not None and (arguments.schedule or arguments.warmup_steps):
-        option = "--schedule" if arguments.schedule else "--warmup-steps"
-        raise ValueError(
-            f"{option} cannot be combined with --minutes, which changes the learning "
-            "rate by the clock: give --epochs instead of --minutes, or leave it out."
-        )
-    if arguments.early_stopping and arguments.validation == 0:
-        raise ValueError("--early-stopping needs a --validation above 0.")
-    if arguments.units and arguments.embedding is not None:
-        _check_tied(arguments)
-
-
-def check_completed(arguments: argparse.Namespace) -> None:
-    """Raises ValueError for options that do not fit the chosen ones."""
-    _check_tied(arguments)
-    if arguments.early_stopping and not arguments.validation:
-        raise ValueError("--early-stopping needs a --validation above 0.")
-
-
-def _check_tied(arguments: argparse.Namespace) -> None:
-    if arguments.tie_weights and arguments.embedding != arguments.units[-1]:
-        raise ValueError(
-            f"--tie-weights needs --embedding {arguments.units[-1]}, as many as the "
-            "last of --units."
-        )
