@@ -213,7 +213,7 @@ def course() -> dict:
 def quality() -> dict:
     """Returns the validation loss on tinyshakespeare after 130 s of the process."""
     script = Path(__file__).with_name("quality.py")
-    result = child(script, "--started", repr(time.time()))
+    result = child(script)
     print(
         f"\ntinyshakespeare, {result['seconds']:.0f} s: "
         f"{result['validation_loss']:.4f} nats per character"

@@ -84,11 +84,13 @@ def test_dropout_rises_with_the_passes():
 @pytest.mark.parametrize("batches", [1, 7, 97, 100, 1000, 980])
 @pytest.mark.parametrize("steps", [1, 50, 1000, 100_000])
 def test_steps_per_epoch(batches, steps):
-    number = rules.steps_per_epoch(True, batches, steps)
+    number = rules.steps_per_epoch(True, batches, steps, 1)
     assert number >= 1
     assert batches % number == 0 or number % batches == 0
-    free = rules.steps_per_epoch(False, batches, steps)
-    assert free == pytest.approx(steps / rules.EVALUATIONS, abs=max(1, batches / 2))
+    # 6 % of the steps for evaluations that take as long as 1 or 100 steps.
+    for validation, count in ((1, min(max(0.06 * steps, 4), 20)), (10**6, 4)):
+        free = rules.steps_per_epoch(False, batches, steps, validation)
+        assert free == pytest.approx(steps / count, abs=max(1, batches / 2))
 
 
 def test_validation_share():

@@ -11,7 +11,7 @@ TEXT = "The quick brown fox\njumps over,\n\nthe lazy dog\n" * 100
 
 @pytest.fixture
 def timed(monkeypatch):
-    """Replaces the timing: a step takes `units` microseconds. Returns what was timed."""
+    """Replaces the timing: `units` microseconds a step. It returns the list."""
     found = []
 
     def seconds(setup, vocabulary, length):
@@ -100,12 +100,12 @@ def test_bad_text(arguments, message):
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
 def test_bad_minutes(minutes):
-    with pytest.raises(ValueError, match="minutes=.* must be a positive, finite"):
+    with pytest.raises(ValueError, match=r"minutes=.* must be a positive, finite"):
         textgen.suggest(TEXT, minutes=minutes)
 
 
 def test_unknown_choice():
-    with pytest.raises(ValueError, match="colour='red' is not a choice.*batch_size"):
+    with pytest.raises(ValueError, match=r"colour='red' is not a choice.*batch_size"):
         textgen.suggest(TEXT, colour="red")
 
 

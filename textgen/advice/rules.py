@@ -23,7 +23,9 @@ SHORTEST = 500  # tokens; in a shorter text, a held-out part says nothing
 
 HELD_OUT = 200_000  # tokens: more cost time, and say little more
 
-EVALUATIONS = 12  # in the time of a training
+MOST_EVALUATIONS, FEWEST_EVALUATIONS = 20, 4  # in a training
+
+EVALUATION_SHARE = 0.06  # of the time of the training steps
 
 
 def validation_share(tokens: int) -> float:
@@ -173,15 +175,20 @@ DROPOUTS = (
 )
 
 
-def steps_per_epoch(stateful: bool, batches: int, steps: float) -> int:
+def steps_per_epoch(
+    stateful: bool, batches: int, steps: float, validation: float
+) -> int:
     """Returns the number of steps between two evaluations.
 
     Args:
         stateful: bool. Whether the state is carried from batch to batch.
         batches: int. Batches of a pass over the text.
         steps: float. Estimated steps of the training.
+        validation: float. Time of an evaluation, in training steps.
     """
-    wanted = max(1.0, steps / EVALUATIONS)
+    count = EVALUATION_SHARE * steps / max(validation, 1e-9)
+    count = min(max(count, FEWEST_EVALUATIONS), MOST_EVALUATIONS)
+    wanted = max(1.0, steps / count)
     if wanted >= batches:
         return round(wanted / batches) * batches
     if not stateful:

@@ -1,0 +1,175 @@
+"""`textgen train` without options: what it chooses, and when it ends."""
+
+import argparse
+import pathlib
+import re
+import shlex
+import signal
+
+import pytest
+from command_line import TEXT, run
+
+import textgen
+from textgen.advice import suggestion
+from textgen.cli import train_choice
+from textgen.training import time_budget
+
+pytestmark = pytest.mark.usefixtures("text_file")
+
+SMALL = ["--max-new-tokens", 5, "--cell", "simple_rnn"]
+
+
+@pytest.fixture
+def fast_clock(monkeypatch):
+    """Each look at the clock of `TimeBudget` takes 0.2 seconds of the minutes."""
+    now = [0.0]
+
+    def clock():
+        now[0] += 0.2
+        return now[0]
+
+    monkeypatch.setattr(time_budget, "_clock", clock)
+    monkeypatch.setattr(train_choice.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(suggestion, "step_seconds", lambda *_: 0.02)
+    return now
+
+
+def test_chosen_training_ends_by_the_clock(fast_clock, capsys):
+    assert run("train", "text.txt", "-o", "a.keras", "--minutes", 1, *SMALL) == 0
+    printed, errors = capsys.readouterr()
+    assert errors == ""
+    assert 54 < fast_clock[0] < 66
+    assert "running text, because its lines have about the same length" in printed
+    lines = re.findall(
+        r"(\d+) s of 1 min 00 s: loss .*, held-out loss ([\d.]+)", printed
+    )
+    assert 2 <= len(lines) <= 20
+    best = min(float(loss) for _, loss in lines)
+    assert f"Held-out loss: {best:.4f} nats per token" in printed
+    model = textgen.load("a.keras")
+    assert model.notes["held_out_nats"] == pytest.approx(best, abs=1e-4)
+    assert {"options", "curve"}.isdisjoint(model.notes)
+    assert model.return_sequences
+    assert model.cell == "simple_rnn"  # it was given
+    assert model.units[0] in (64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
+
+def test_the_file_has_the_weights_of_the_best_epoch(fast_clock, capsys):
+    pathlib.Path("text.txt").write_text(TEXT + "zyx wvu\n" * 12)  # other validation
+    options = ["--minutes", 1, *SMALL, "--units", 16, "--learning-rate", 0.05]
+    assert run("train", "text.txt", "-o", "a.keras", *options, "--log", "a.csv") == 0
+    losses = [
+        float(line.split(",")[-1])
+        for line in pathlib.Path("a.csv").read_text().splitlines()[1:]
+    ]
+    assert losses[-1] > 1.01 * min(losses)  # it has overfitted
+    model = textgen.load("a.keras")
+    ids = model.vocabulary.encode(pathlib.Path("text.txt").read_text())
+    setup = textgen.Setup(
+        "sequences",
+        stateful=True,
+        sequence_length=model.sequence_length,
+        batch_size=model.batch_size,
+    )
+    _, held_out = textgen.split(ids, 0.1)
+    _, validation, _ = setup.datasets(ids, held_out, model.vocabulary)
+    found = model.evaluate(validation, verbose=0)
+    assert found == pytest.approx(min(losses), abs=1e-4)
+    printed = capsys.readouterr().out
+    assert "It was lowest after" in printed
+    assert "More time would not help; more text would." in printed
+
+
+def test_stopped_training_has_the_remaining_time(fast_clock, monkeypatch, capsys):
+    class Stop(textgen.SampleText):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 60:
+                signal.raise_signal(signal.SIGTERM)
+
+    command = ["train", "text.txt", "-o", "a.keras", "--minutes", 1, "--units", 8]
+    with monkeypatch.context() as patch:
+        patch.setattr(textgen, "SampleText", Stop)
+        assert run(*command, *SMALL) == 143
+    stopped = fast_clock[0]
+    assert 10 < stopped < 50
+    printed = capsys.readouterr().out
+    # Options need not be repeated; the choice is that of the first run.
+    monkeypatch.setattr(suggestion, "step_seconds", None)
+    assert run("train", "text.txt", "-o", "a.keras", "--resume") == 0
+    assert fast_clock[0] == pytest.approx(60, abs=7)
+    model = textgen.load("a.keras")
+    assert (model.units, model.cell) == ((8,), "simple_rnn")
+    assert "of 1 min 00 s" in printed + capsys.readouterr().out
+
+
+def test_dry_run_prints_a_command_and_python_that_do_the_same(fast_clock, capsys):
+    options = ["--units", 12, "--lowercase"]
+    assert run("train", "text.txt", "--dry-run", "--minutes", 2, *options) == 0
+    printed = capsys.readouterr().out
+    assert sorted(each.name for each in pathlib.Path().iterdir()) == ["text.txt"]
+    command, _, code = printed.partition("textgen train ")[2].partition("In Python:")
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:3] == ["text.txt", "--minutes", "2"]
+    # Everything is given, so that the same network is trained, without a choice.
+    position = words.index("--minutes")
+    words[position : position + 2] = ["--epochs", "2"]
+    assert run("train", *words, "-o", "a.keras", "--max-new-tokens", 0) == 0
+    model = textgen.load("a.keras")
+    capsys.readouterr()
+    code = code.replace("TimeBudget(2)", "TimeBudget(0.05)")
+    scope = {}
+    exec(code.replace("epochs=10**6", "verbose=0, epochs=10**6"), scope)
+    for name, value in scope["model"].get_config().items():
+        if name not in ("name", "vocabulary", "start_step", "end_token", "notes"):
+            assert model.get_config()[name] == value, name
+    optimizer, other = scope["model"].optimizer, model.optimizer
+    assert optimizer.beta_2 == other.beta_2
+    assert optimizer.global_clipnorm == other.global_clipnorm
+
+
+def test_windows_are_the_setup_of_the_courses(capsys):
+    assert run("train", "text.txt", "--dry-run", "--windows") == 0
+    printed = capsys.readouterr().out
+    for words in ("--epochs 10", "--units 128", "--sequence-length 40", "--cell lstm"):
+        assert words in printed
+    assert "textgen.Setup()" in printed
+
+
+def test_lines_are_recognised(capsys):
+    names = [f"{'abcdefgh'[: 3 + number % 5]}{number % 7}" for number in range(300)]
+    pathlib.Path("text.txt").write_text("\n".join(names))
+    options = ["--epochs", 1, "--units", 8, *SMALL]
+    assert run("train", "text.txt", "-o", "a.keras", *options) == 0
+    assert "Each line is read as a text of its own, because" in capsys.readouterr().out
+    model = textgen.load("a.keras")
+    assert model.notes["lines"]
+    assert model.end_token == model.vocabulary.ids["\n"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([], "Nothing was held out"),
+        ([2.0, 1.5], "1.5000 nats per token, 2.164 bits, perplexity 4.48"),
+        ([3.0, 2.0, 1.9, 1.8, 1.7, 1.6], r"still falling: 10 minutes would bring about 1\.5\d\."),
+        ([3.0, 1.6, 1.6, 1.6, 1.6, 1.6], "hardly falling any more"),
+        ([3.0, 1.6, 1.7, 1.8, 1.9, 2.0], "lowest after 33% of the time"),
+    ],
+)
+def test_outcome(losses, expected):
+    assert re.search(expected, train_choice.outcome(losses, 5.0))
+
+
+def test_options_of_a_checkpoint_replace_only_defaults():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--units", type=int)
+    parser.add_argument("--level", default="character")
+    parser.add_argument("--lines", action="store_true")
+    parser.add_argument("--windows", action="store_true")
+    parser.add_argument("--many-to-many", action="store_true")
+    arguments = parser.parse_args(["--lines"])
+    arguments.parser = parser
+    before = {"units": 9, "level": "word", "windows": True, "many_to_many": False}
+    train_choice.restore(arguments, before)
+    assert (arguments.units, arguments.level) == (9, "word")
+    assert (arguments.lines, arguments.windows) == (True, False)
