@@ -94,4 +94,6 @@ def apart(files, tmp_path_factory):
         patch.setattr(urllib.request, "urlopen", refuse)
         patch.setattr(textgen, "load", load_once)
         patch.setattr(textgen.LanguageModel, "fit", fit)
+        # The timing of `train` trains, too.
+        patch.setattr("textgen.advice.suggestion.step_seconds", lambda *_: 0.01)
         yield

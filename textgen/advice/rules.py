@@ -159,19 +159,20 @@ def regularised(setup: Setup, passes: float, given: Mapping[str, Any]) -> Setup:
     if setup.kind == "windows":
         return setup
     chosen: dict[str, Any] = {}
-    for limit, dropout, weight_dropout in DROPOUTS:
+    for limit, dropout, weight_dropout, decay in DROPOUTS:
         if passes >= limit:
             chosen = {"dropout": dropout, "weight_dropout": weight_dropout}
+            chosen["weight_decay"] = decay
     return dataclasses.replace(setup, **{**chosen, **given})
 
 
-# Passes over the text, dropout, dropout of the recurrent weights.
+# Passes over the text, dropout, dropout of the recurrent weights, weight decay.
 DROPOUTS = (
-    (0.0, 0.0, 0.0),
-    (3.0, 0.1, 0.0),
-    (6.0, 0.25, 0.1),
-    (12.0, 0.4, 0.25),
-    (40.0, 0.5, 0.3),
+    (0.0, 0.0, 0.0, 0.0),
+    (2.0, 0.1, 0.0, 0.0),
+    (6.0, 0.25, 0.1, 0.0),
+    (12.0, 0.4, 0.25, 0.01),
+    (30.0, 0.5, 0.3, 0.05),
 )
 
 

@@ -161,6 +161,8 @@ def _prepare(
     text = text.lower() if arguments.lowercase else text
     vocabulary = _vocabulary(text, arguments)
     train_checks.check_memory(arguments, len(vocabulary))
+    # An error comes early.
+    vocabulary.encode(_prompt(text, vocabulary, arguments), match_case=False)
     if "options" not in before:
         choice = train_choice.complete(
             arguments,

@@ -68,6 +68,11 @@ def check_values(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--beta-2 {arguments.beta_2} must be at least 0 and less than 1."
         )
+    if arguments.validation is not None and not 0 <= arguments.validation < 1:
+        raise ValueError(
+            f"--validation {arguments.validation} must be a share of the text: at least "
+            "0 and less than 1, for example 0.1."
+        )
     options.check_minimums(arguments, MINIMUMS)
     if arguments.seed > MAX_SEED:
         raise ValueError(f"--seed {arguments.seed} must be at most {MAX_SEED}.")

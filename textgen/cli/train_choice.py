@@ -199,7 +199,7 @@ def outcome(losses: Sequence[float], minutes: float | None) -> str:
     )
     if minutes is None or len(losses) < 4:
         return report
-    at = losses.index(best)
+    at = max(i for i, loss in enumerate(losses) if loss < best + 0.001)
     if at < len(losses) - max(1, len(losses) // 6):
         return (
             f"{report} It was lowest after {(at + 1) / len(losses):.0%} of the time, "
