@@ -120,5 +120,6 @@ def test_speeds_are_a_power_of_the_operations():
     speeds = timing.Speeds(
         lambda units: 3 * (units**2) ** 0.8, lambda units: units**2, (128, 384)
     )
-    for units in (64, 128, 256, 384, 1024):
+    for units in (64, 128, 256, 384):
         assert speeds.seconds(units) == pytest.approx(3 * units**1.6)
+    assert speeds.seconds(768) == pytest.approx(3 * 384**1.6 * 2**2)

@@ -53,11 +53,11 @@ def command_options(setup: Setup) -> list[str]:
     for field in dataclasses.fields(setup):
         value = getattr(setup, field.name)
         option = "--" + field.name.replace("_", "-")
+        if field.name == "embedding":
+            value = value or 0
         if field.name == "kind" or value is None:
             continue
-        if field.name == "embedding":
-            words += [option, str(value)]
-        elif value is True:
+        if value is True:
             words.append(option)
         elif value is False:
             words.append(f"--no-{option[2:]}")
@@ -79,14 +79,23 @@ def command(corpus: str, options: Sequence[str]) -> str:
     return " \\\n    ".join(lines)
 
 
-def python(setup: Setup, text: str, validation: float, minutes: float | None) -> str:
+def python(
+    setup: Setup,
+    text: str,
+    vocabulary: str,
+    validation: float,
+    minutes: float | None,
+    epochs: int | None,
+) -> str:
     """Returns Python code of a training.
 
     Args:
         setup: `Setup`.
         text: str. Expression that gives the text.
+        vocabulary: str. Expression that gives the vocabulary of `text`.
         validation: float. Share of the text that is held out.
         minutes: float or `None`. The time, if the clock ends the training.
+        epochs: int or `None`. The passes over the text, otherwise.
     """
     encode = ["ids = vocabulary.encode(text)"]
     encode += [f"train_ids, validation_ids = textgen.split(ids, {validation:g})"]
@@ -98,7 +107,7 @@ def python(setup: Setup, text: str, validation: float, minutes: float | None) ->
         ]
     if not validation:
         encode.append("validation_ids = None")
-    fit = "model.fit(train, validation_data=validation, epochs=10)"
+    fit = f"model.fit(train, validation_data=validation, epochs={epochs})"
     if minutes is not None:
         fit = (
             "model.fit(train, validation_data=validation, epochs=10**6,\n"
@@ -113,7 +122,7 @@ def python(setup: Setup, text: str, validation: float, minutes: float | None) ->
         [
             "import textgen",
             f"text = {text}",
-            "vocabulary = textgen.Vocabulary.from_text(text)",
+            f"vocabulary = {vocabulary}",
             *encode,
             f"setup = textgen.Setup({fields})",
             "train, validation, length = setup.datasets(",

@@ -45,8 +45,9 @@ def step_seconds(setup: Setup, vocabulary: Vocabulary, length: int) -> float:
 class Speeds:
     """Steps per second of networks of different widths, from two timed ones.
 
-    Between the two, and beyond them, the time of a step is a power of the number of
-    operations: a straight line through the two points, both axes logarithmic.
+    The time of a step is a power of the number of operations: a straight line through
+    the two points, both axes logarithmic. Beyond the wider one, the products take all
+    the time, so that the time grows at least as fast as the operations.
 
     Args:
         measure: Callable `(units) -> seconds`. The time of a step with so many units.
@@ -75,4 +76,5 @@ class Speeds:
     def seconds(self, units: int) -> float:
         """Returns the estimated time of a step, in seconds."""
         x = np.log(self._operations(units))
-        return float(np.exp(self._y + self._slope * (x - self._x)))
+        slope = max(self._slope, 1.0) if x > self._x else self._slope
+        return float(np.exp(self._y + slope * (x - self._x)))

@@ -70,8 +70,8 @@ def check_values(arguments: argparse.Namespace) -> None:
         )
     if arguments.validation is not None and not 0 <= arguments.validation < 1:
         raise ValueError(
-            f"--validation {arguments.validation} must be a share of the text: at least "
-            "0 and less than 1, for example 0.1."
+            f"--validation {arguments.validation} must be a share of the text: at "
+            "least 0 and less than 1, for example 0.1."
         )
     options.check_minimums(arguments, MINIMUMS)
     if arguments.seed > MAX_SEED:

@@ -54,6 +54,7 @@ def setup_of(arguments: argparse.Namespace) -> Any:
 
     fields = {name: getattr(arguments, name) for name in CHOICES}
     fields["embedding"] = fields["embedding"] or None
+    fields["units"] = tuple(fields["units"])
     return Setup(kind=kind_of(arguments) or "windows", **fields)
 
 
@@ -131,6 +132,8 @@ def restore(arguments: argparse.Namespace, before: Mapping[str, Any]) -> None:
     """
     kinds = [name for name in _KINDS if getattr(arguments, name)]
     for name, value in before.items():
+        if name == "epochs" and arguments.minutes is not None:
+            continue  # the clock ends this training
         default = arguments.parser.get_default(name)
         unset = getattr(arguments, name, default) == default
         if unset and not (kinds and name in _KINDS):
@@ -150,6 +153,20 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
         minutes = None
         words = ["--epochs", str(arguments.epochs), *words]
     words += ["--validation", f"{arguments.validation:g}"]
+    read, size = [repr(arguments.corpus)], arguments.vocabulary_size
+    tokens = ["text"]
+    if arguments.lowercase:
+        words.append("--lowercase")
+        read.append("lowercase=True")
+    if arguments.encoding != "utf-8":
+        words += ["--encoding", arguments.encoding]
+        read.append(f"encoding={arguments.encoding!r}")
+    if arguments.level != "character" or size is not None:
+        words += ["--level", arguments.level]
+        tokens.append(repr(arguments.level))
+    if size is not None:
+        words += ["--vocabulary-size", str(size)]
+        tokens += [str(size), "unknown='\\ufffd'"]
     paragraphs = [str(choice)] if choice is not None else []
     paragraphs += [
         "The same training as a command:",
@@ -157,9 +174,11 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
         "In Python:",
         explanation.python(
             setup,
-            f"textgen.load_corpus({arguments.corpus!r})",
+            f"textgen.load_corpus({', '.join(read)})",
+            f"textgen.Vocabulary.from_text({', '.join(tokens)})",
             arguments.validation,
             minutes,
+            arguments.epochs,
         ),
     ]
     return "\n\n".join(paragraphs)
