@@ -45,12 +45,26 @@ def test_a_slower_machine_gets_a_narrower_network(slow):
             )
             for units in rules.WIDTHS
         ]
-        return rules.best_width(setup, {}, candidates, 10**6, 60)
+        return rules.best_width(setup, {}, candidates, 10**8, 60)
 
     widths = [width(seconds / slow) for seconds in (10, 100, 1000, 10_000)]
     assert widths == sorted(widths)
     assert width(100 / slow) <= width(100)
     assert widths[0] < widths[-1] or slow == 100
+
+
+@pytest.mark.parametrize("tokens", [10**3, 10**5, 10**6, 10**7])
+def test_a_short_text_gets_few_weights(tokens):
+    setup = rules.frame(RUNNING, tokens, 60, {})
+    candidates = [(units, 1e12) for units in rules.WIDTHS]  # any time
+    width = rules.best_width(setup, {}, candidates, tokens, 60)
+    weights = [
+        rules.weights_of(rules.widened(setup, units, {}), 60)
+        for units in (width, 2 * width)
+    ]
+    limit = max(1.3 * tokens, 200_000)
+    assert weights[0] <= limit
+    assert weights[1] > limit or width == rules.WIDTHS[-1]
 
 
 def test_given_choices_are_kept():

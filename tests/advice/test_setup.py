@@ -58,6 +58,17 @@ def test_any_validation_part_fills_a_batch(tokens):
     assert len(validation) >= 1
 
 
+@pytest.mark.parametrize("batches", [999, 1000, 1009, 1020, 10_001, 123_456])
+def test_long_pass_can_be_divided(batches):
+    """It loses 1.2 % of its batches at most."""
+    ids = np.arange(3 * (batches * 2 + 1) + 1)
+    assert len(textgen.SequenceDataset(ids, 2, 3, "consecutive")) == batches
+    setup = textgen.Setup("sequences", stateful=True, sequence_length=2, batch_size=3)
+    train, _, _ = setup.datasets(ids, None, VOCABULARY)
+    parts = {999: 1, 10_001: 120, 123_456: 1200}.get(batches, 12)
+    assert len(train) == batches - batches % parts
+
+
 def test_lines():
     newline = VOCABULARY.ids["\n"]
     setup = textgen.Setup("lines", batch_size=4, units=(8, 6), cell="gru")

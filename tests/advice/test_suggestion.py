@@ -23,14 +23,14 @@ def timed(monkeypatch):
 
 
 def test_two_widths_are_timed(timed):
-    choice = textgen.suggest(TEXT, minutes=1)
+    choice = textgen.suggest(TEXT * 20, minutes=1)
     assert [setup.units for setup, _ in timed] == [(128,), (384,)]
     assert choice.setup.kind == "sequences"
-    assert choice.passes > 100
+    assert choice.passes > 10
     # 1e6 / units steps per second, each of so many tokens.
     setup = choice.setup
     speed = 1e6 / setup.units[0] * setup.batch_size * setup.sequence_length
-    assert choice.tokens_per_second == pytest.approx(speed, rel=0.2)
+    assert choice.tokens_per_second == pytest.approx(speed, rel=0.05)
     assert "running text" in str(choice)
     assert f"{setup.units[0]} units" in str(choice)
 

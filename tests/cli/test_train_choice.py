@@ -173,14 +173,20 @@ def test_outcome(losses, expected):
 
 def test_options_of_a_checkpoint_replace_only_defaults():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--units", type=int)
+    parser.set_defaults(**dict.fromkeys(train_choice.CHOICES))
+    parser.add_argument("--units", type=int, nargs="+")
     parser.add_argument("--level", default="character")
     parser.add_argument("--lines", action="store_true")
     parser.add_argument("--windows", action="store_true")
     parser.add_argument("--many-to-many", action="store_true")
     arguments = parser.parse_args(["--lines"])
     arguments.parser = parser
-    before = {"units": 9, "level": "word", "windows": True, "many_to_many": False}
+    before = {"units": [9], "level": "word", "windows": True, "many_to_many": False}
     train_choice.restore(arguments, before)
-    assert (arguments.units, arguments.level) == (9, "word")
+    assert (arguments.units, arguments.level) == ([9], "word")
     assert (arguments.lines, arguments.windows) == (True, False)
+    # What an older version did not know has the value that it had then.
+    assert (arguments.stateful, arguments.beta_2, arguments.cell) == (
+        *(False, 0.999),
+        "lstm",
+    )

@@ -128,6 +128,8 @@ A, ALPHA = 0.0775, 0.4
 B, BETA = 0.147, 0.75
 REPEATS = 15.0  # of Muennighoff et al.
 
+WEIGHTS_PER_TOKEN, FEW_WEIGHTS = 1.3, 200_000
+
 
 def best_width(
     setup: Setup,
@@ -151,7 +153,15 @@ def best_width(
         weights = weights_of(widened(setup, width, given), vocabulary_size)
         return expected_nats(weights, read, tokens)
 
-    return min(candidates, key=nats)[0]
+    # The law does not know that wide networks learn a short text by heart.
+    most = max(WEIGHTS_PER_TOKEN * tokens, FEW_WEIGHTS)
+    candidates = list(candidates)
+    possible = [
+        candidate
+        for candidate in candidates
+        if weights_of(widened(setup, candidate[0], given), vocabulary_size) <= most
+    ]
+    return min(possible or candidates[:1], key=nats)[0]
 
 
 def regularised(setup: Setup, passes: float, given: Mapping[str, Any]) -> Setup:
@@ -170,8 +180,8 @@ def regularised(setup: Setup, passes: float, given: Mapping[str, Any]) -> Setup:
 DROPOUTS = (
     (0.0, 0.0, 0.0, 0.0),
     (2.0, 0.1, 0.0, 0.0),
-    (6.0, 0.25, 0.1, 0.0),
-    (12.0, 0.4, 0.25, 0.01),
+    (3.5, 0.25, 0.1, 0.0),
+    (8.0, 0.4, 0.25, 0.01),
     (30.0, 0.5, 0.3, 0.05),
 )
 
@@ -195,5 +205,5 @@ def steps_per_epoch(
     if not stateful:
         return round(wanted)
     # A stateful training needs a divisor of the batches of a pass.
-    counts = [batches // part for part in range(1, 100) if batches % part == 0]
+    counts = [batches // part for part in range(1, 2000) if batches % part == 0]
     return min(counts, key=lambda count: abs(math.log(count / wanted)))

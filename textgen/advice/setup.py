@@ -19,6 +19,9 @@ WINDOW = 40  # default sequence length, in tokens
 
 LONG_LINE = 64  # tokens; by default, no line up to this length is cut
 
+# A pass of at least so many batches has a multiple of so many batches.
+PARTS = ((100_000, 1200), (10_000, 120), (1000, 12))
+
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
@@ -173,14 +176,26 @@ class Setup:
             # are read faster.
             rows = max(1, min(rows, 8, len(ids) // (4 * length)))
             length = min(8 * length, max(1, len(ids) // rows - 1))
-        return SequenceDataset(
-            ids,
-            length,
-            rows,
-            sampling="consecutive",
-            random_offset=not held_out,
-            seed=seed,
-        )
+
+        def continuing(ids: np.ndarray) -> SequenceDataset:
+            return SequenceDataset(
+                ids,
+                length,
+                rows,
+                sampling="consecutive",
+                random_offset=not held_out,
+                seed=seed,
+            )
+
+        dataset = continuing(ids)
+        parts = next((parts for many, parts in PARTS if len(dataset) >= many), 1)
+        extra = len(dataset) % parts
+        if held_out or not extra:
+            return dataset
+        # `fit` can evaluate a stateful model after a divisor of the batches only. The
+        # last few batches of a long text are worth less than that.
+        steps = (len(dataset) - extra) * length
+        return continuing(ids[: rows * (steps + 1) + length - 1])
 
 
 def usual_length(ids: np.ndarray, vocabulary: Vocabulary) -> int:

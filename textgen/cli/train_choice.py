@@ -138,6 +138,11 @@ def restore(arguments: argparse.Namespace, before: Mapping[str, Any]) -> None:
         unset = getattr(arguments, name, default) == default
         if unset and not (kinds and name in _KINDS):
             setattr(arguments, name, value)
+    if before:
+        # A checkpoint of an older version lacks some of them.
+        from textgen.advice.setup import Setup
+
+        take(arguments, Setup(**given(arguments)))
 
 
 def explain(choice: Any, arguments: argparse.Namespace) -> str:
