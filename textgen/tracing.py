@@ -210,3 +210,48 @@ def _graphs_of(gradient: Callable, depth: int = 1) -> Iterator[Any]:
             while graph is not None:
                 yield graph
                 graph = getattr(graph, "outer_graph", None)
+
+
+# === Differentiation ===
+
+
+def with_gradients(
+    function: Callable, values: list, variables: Sequence
+) -> tuple[Any, Any, list]:
+    """Calls a function, and differentiates it with respect to values of variables.
+
+    Args:
+        function: Callable without arguments that reads `variables`. Returns a scalar,
+            the loss, and other results.
+        values: list of tensors. They replace the values of `variables` in the call.
+        variables: Sequence of `keras.Variable`.
+
+    Returns:
+        The loss, the other results, and the list of the gradients of the loss with
+        respect to `values`; zeros for a value that the loss does not depend on.
+    """
+    framework = keras.backend.backend()
+
+    def call(values: Sequence) -> tuple:
+        with keras.StatelessScope(list(zip(variables, values, strict=True))):
+            return function()
+
+    if framework == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            loss, others = call(values)
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(loss, values, unconnected_gradients=zero)
+        # A lookup has a gradient of rows only.
+        return loss, others, [tf.convert_to_tensor(each) for each in gradients]
+    if framework == "jax":
+        import jax
+
+        (loss, others), gradients = jax.value_and_grad(call, has_aux=True)(values)
+        return loss, others, gradients
+    raise NotImplementedError(
+        f"The backend {framework!r} of Keras cannot adapt a model to a text: use "
+        "TensorFlow or JAX (the environment variable KERAS_BACKEND), or adapt=None."
+    )

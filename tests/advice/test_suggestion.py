@@ -116,6 +116,14 @@ def test_a_real_step_is_timed():
         assert 0 < timing.step_seconds(setup, vocabulary, 5) < 60
 
 
+def test_a_pause_of_the_machine_is_not_the_time_of_a_step(monkeypatch):
+    times = iter([0, 15, 15, 15.5, 15.5, 16, 16, 16.5])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(times))
+    vocabulary = textgen.Vocabulary.from_text(TEXT)
+    setup = textgen.Setup("sequences", units=(4,), cell="simple_rnn", batch_size=2)
+    assert timing.step_seconds(setup, vocabulary, 5) == 0.5
+
+
 def test_speeds_are_a_power_of_the_operations():
     speeds = timing.Speeds(
         lambda units: 3 * (units**2) ** 0.8, lambda units: units**2, (128, 384)

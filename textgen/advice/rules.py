@@ -84,10 +84,17 @@ def widened(setup: Setup, units: int, given: Mapping[str, Any]) -> Setup:
     return dataclasses.replace(setup, **{**chosen, **given})
 
 
-def learning_rate(units: int, layers: int) -> float:
-    """Returns the highest learning rate of Adam for a network."""
-    rate = 0.016 * (256 / units) ** 0.3 / math.sqrt(layers)
-    return float(f"{min(rate, 0.02):.2g}")
+def learning_rate(units: int, layers: int, passes: float = 1.0) -> float:
+    """Returns the highest learning rate of Adam: lower for wide, deep, long trainings.
+
+    Args:
+        units: int. Units of the widest layer.
+        layers: int.
+        passes: float. Number of passes over the text.
+    """
+    rate = min(0.016 * (256 / units) ** 0.3 / math.sqrt(layers), 0.02)
+    rate *= min(1.0, max(0.7, (3.0 / passes) ** 0.3))
+    return float(f"{rate:.2g}")
 
 
 def weights_of(setup: Setup, vocabulary_size: int) -> int:
@@ -165,7 +172,7 @@ def best_width(
 
 
 def regularised(setup: Setup, passes: float, given: Mapping[str, Any]) -> Setup:
-    """Returns a setup with dropout: the more, the more often the text is read."""
+    """Returns a setup with dropout and learning rate for a number of passes."""
     if setup.kind == "windows":
         return setup
     chosen: dict[str, Any] = {}
@@ -173,6 +180,8 @@ def regularised(setup: Setup, passes: float, given: Mapping[str, Any]) -> Setup:
         if passes >= limit:
             chosen = {"dropout": dropout, "weight_dropout": weight_dropout}
             chosen["weight_decay"] = decay
+    rate = learning_rate(max(setup.units), len(setup.units), passes)
+    chosen["learning_rate"] = rate
     return dataclasses.replace(setup, **{**chosen, **given})
 
 
@@ -181,7 +190,7 @@ DROPOUTS = (
     (0.0, 0.0, 0.0, 0.0),
     (2.0, 0.1, 0.0, 0.0),
     (3.5, 0.25, 0.1, 0.0),
-    (8.0, 0.4, 0.25, 0.01),
+    (15.0, 0.4, 0.25, 0.01),
     (30.0, 0.5, 0.3, 0.05),
 )
 
