@@ -51,6 +51,17 @@ def flat(activation="softmax"):
     )
 
 
+def of_windows(vocabulary, dropout=0.0):
+    """A wrapped network on windows of 3 ids, faster than a recurrent one; seeded."""
+    keras.utils.set_random_seed(0)
+    stack = [keras.Input((3,), dtype="int32"), textgen.OneHot(len(vocabulary))]
+    stack.append(layers.Flatten())
+    if dropout:
+        stack.append(layers.Dropout(dropout))
+    stack.append(layers.Dense(len(vocabulary)))
+    return textgen.from_keras(keras.Sequential(stack), vocabulary)
+
+
 def attention():
     tokens = ids_input()
     x = layers.Embedding(V, 4)(tokens)

@@ -7,6 +7,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from small_networks import of_windows
 
 import textgen
 from textgen import Checkpoints, LanguageModel, Vocabulary, WindowDataset, model_file
@@ -52,16 +53,7 @@ class Draws(keras.callbacks.Callback):
 
 
 def network():
-    """A small network, which is faster than a recurrent one."""
-    keras.utils.set_random_seed(0)
-    layers = [
-        keras.Input((3,), dtype="int32"),
-        textgen.OneHot(len(VOCABULARY)),
-        keras.layers.Flatten(),
-        keras.layers.Dropout(0.2),
-        keras.layers.Dense(len(VOCABULARY)),
-    ]
-    return textgen.from_keras(keras.Sequential(layers), VOCABULARY)
+    return of_windows(VOCABULARY, dropout=0.2)
 
 
 class Windows:

@@ -5,6 +5,7 @@ import types
 import keras
 import numpy as np
 import pytest
+from small_networks import of_windows
 
 import textgen
 from textgen import Checkpoints, TimeBudget, Vocabulary, WindowDataset
@@ -304,14 +305,7 @@ def test_peak_survives_an_interrupted_fit(clock):
 
 
 def network():
-    keras.utils.set_random_seed(0)
-    layers = [
-        keras.Input((3,), dtype="int32"),
-        textgen.OneHot(len(VOCABULARY)),
-        keras.layers.Flatten(),
-        keras.layers.Dense(len(VOCABULARY)),
-    ]
-    model = textgen.from_keras(keras.Sequential(layers), VOCABULARY)
+    model = of_windows(VOCABULARY)
     model.compile(keras.optimizers.SGD(0.5), run_eagerly=True)
     return model
 
