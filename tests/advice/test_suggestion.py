@@ -36,9 +36,15 @@ def test_two_widths_are_timed(timed):
 
 
 def test_given_units_are_timed_alone(timed):
-    choice = textgen.suggest(TEXT, minutes=1, units=(9, 7), cell="gru")
+    choice = textgen.suggest(TEXT * 20, minutes=1, units=(9, 7), cell="gru")
     assert [setup.units for setup, _ in timed] == [(9, 7)]
     assert (choice.setup.units, choice.setup.cell) == ((9, 7), "gru")
+    speed = 1e6 / 9 * choice.setup.batch_size * choice.setup.sequence_length
+    assert choice.tokens_per_second == pytest.approx(speed, rel=0.05)
+
+
+def test_windows_are_those_of_the_courses(timed):
+    assert textgen.suggest(TEXT, minutes=1, kind="windows").setup == textgen.Setup()
 
 
 def test_nothing_is_timed_for_fixed_epochs_and_units(timed):
@@ -102,6 +108,12 @@ def test_bad_text(arguments, message):
 def test_bad_minutes(minutes):
     with pytest.raises(ValueError, match=r"minutes=.* must be a positive, finite"):
         textgen.suggest(TEXT, minutes=minutes)
+
+
+@pytest.mark.parametrize("validation", [-0.1, 1, float("nan")])
+def test_bad_validation(validation):
+    with pytest.raises(ValueError, match=r"validation=.* must be a share of the text"):
+        textgen.suggest(TEXT, validation=validation)
 
 
 def test_unknown_choice():

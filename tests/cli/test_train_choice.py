@@ -11,7 +11,7 @@ from command_line import TEXT, run
 
 import textgen
 from textgen.advice import suggestion
-from textgen.cli import train_choice
+from textgen.cli import train_choice, train_options
 from textgen.training import time_budget
 
 pytestmark = pytest.mark.usefixtures("text_file")
@@ -52,6 +52,33 @@ def test_chosen_training_ends_by_the_clock(fast_clock, capsys):
     assert model.return_sequences
     assert model.cell == "simple_rnn"  # it was given
     assert model.units[0] in (64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
+
+def test_without_a_time_it_has_the_default(fast_clock, monkeypatch, capsys):
+    made = []
+    build = textgen.Setup.datasets
+
+    def datasets(setup, *arguments):
+        made.append(setup)
+        return build(setup, *arguments)
+
+    monkeypatch.setattr(train_options, "MINUTES", 1.0)
+    monkeypatch.setattr(textgen.Setup, "datasets", datasets)
+    assert run("train", "text.txt", "-o", "a.keras", *SMALL, "--units", 8) == 0
+    assert 54 < fast_clock[0] < 66
+    assert len(made) == 1  # the text is encoded once
+    printed = capsys.readouterr().out
+    assert re.search("more time|still falling|hardly falling", printed, re.IGNORECASE)
+
+
+def test_epochs_are_passes_also_with_a_time(fast_clock, capsys):
+    pathlib.Path("text.txt").write_text(TEXT + "the quick ")
+    options = ["--minutes", 1, "--epochs", 2, "--units", 8, "--many-to-many", *SMALL]
+    assert run("train", "text.txt", "-o", "a.keras", *options) == 0
+    batches = int(capsys.readouterr().out.partition(" batches per")[0].split()[-1])
+    notes = textgen.load("a.keras").notes
+    assert batches == 24  # could be divided
+    assert (notes["epochs"], notes["steps"]) == (2, 2 * batches)
 
 
 def test_the_file_has_the_weights_of_the_best_epoch(fast_clock, monkeypatch, capsys):

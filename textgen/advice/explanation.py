@@ -1,15 +1,12 @@
-"""A suggestion in words, as a command, and in Python."""
+"""A suggestion in words, and in Python."""
 
 import dataclasses
-import shlex
-from collections.abc import Sequence
 from typing import Any
 
-from textgen.advice.setup import Setup
+from textgen.advice.setup import WINDOW, Setup
+from textgen.layers.cells import CELLS
 
 _DEFAULTS = Setup()
-
-_NAMES = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
 
 
 def explain(choice: Any) -> str:
@@ -25,9 +22,9 @@ def explain(choice: Any) -> str:
     if (setup.kind == "lines") == facts.separate_lines:
         read += f", because {facts.reason}"
     if setup.kind == "windows":
-        read = f"It is read in windows of {setup.sequence_length or 40} tokens"
+        read = f"It is read in windows of {setup.sequence_length or WINDOW} tokens"
     layers = " and ".join(map(str, setup.units))
-    cell = _NAMES.get(setup.cell, setup.cell)
+    cell = CELLS[setup.cell]
     network = f"{cell} layers of {layers} units"
     if len(setup.units) == 1:
         network = f"one {cell} layer of {layers} units"
@@ -46,39 +43,6 @@ def explain(choice: Any) -> str:
     )
 
 
-def command_options(setup: Setup) -> list[str]:
-    """Returns the options of `textgen train` for a setup."""
-    kinds = {"windows": "windows", "sequences": "many-to-many", "lines": "lines"}
-    words = [f"--{kinds[setup.kind]}"]
-    for field in dataclasses.fields(setup):
-        value = getattr(setup, field.name)
-        option = "--" + field.name.replace("_", "-")
-        if field.name == "embedding":
-            value = value or 0
-        if field.name == "kind" or value is None:
-            continue
-        if value is True:
-            words.append(option)
-        elif value is False:
-            words.append(f"--no-{option[2:]}")
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            words += [option, *map(str, value)]
-        else:
-            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-    return words
-
-
-def command(corpus: str, options: Sequence[str]) -> str:
-    """Returns a command in several lines."""
-    lines = [shlex.join(["textgen", "train", corpus])]
-    for word in options:
-        if word.startswith("--") or not lines[1:]:
-            lines.append(shlex.quote(word))
-        else:
-            lines[-1] += f" {shlex.quote(word)}"
-    return " \\\n    ".join(lines)
-
-
 def python(
     setup: Setup,
     text: str,
@@ -95,7 +59,7 @@ def python(
         vocabulary: str. Expression that gives the vocabulary of `text`.
         validation: float. Share of the text that is held out.
         minutes: float or `None`. The time, if the clock ends the training.
-        epochs: int or `None`. The passes over the text, otherwise.
+        epochs: int or `None`. The passes over the text, if they are limited.
     """
     encode = ["ids = vocabulary.encode(text)"]
     encode += [f"train_ids, validation_ids = textgen.split(ids, {validation:g})"]
@@ -107,12 +71,10 @@ def python(
         ]
     if not validation:
         encode.append("validation_ids = None")
-    fit = f"model.fit(train, validation_data=validation, epochs={epochs})"
+    fit = f"model.fit(train, validation_data=validation, epochs={epochs or '10**6'}"
     if minutes is not None:
-        fit = (
-            "model.fit(train, validation_data=validation, epochs=10**6,\n"
-            f"          callbacks=[textgen.TimeBudget({minutes:g})])"
-        )
+        fit += f",\n          callbacks=[textgen.TimeBudget({minutes:g})]"
+    fit += ")"
     fields = ", ".join(
         f"{field.name}={getattr(setup, field.name)!r}"
         for field in dataclasses.fields(setup)

@@ -10,6 +10,7 @@ from typing import Any
 
 from textgen.advice.facts import TextFacts
 from textgen.advice.setup import Setup
+from textgen.layers.cells import GATES
 
 WIDTHS = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
@@ -80,11 +81,10 @@ def widened(setup: Setup, units: int, given: Mapping[str, Any]) -> Setup:
     chosen: dict[str, Any] = {"units": layers}
     if setup.tie_weights:
         chosen["embedding"] = layers[-1]
-    chosen["learning_rate"] = learning_rate(max(layers), len(layers))
     return dataclasses.replace(setup, **{**chosen, **given})
 
 
-def learning_rate(units: int, layers: int, passes: float = 1.0) -> float:
+def learning_rate(units: int, layers: int, passes: float) -> float:
     """Returns the highest learning rate of Adam: lower for wide, deep, long trainings.
 
     Args:
@@ -104,8 +104,7 @@ def weights_of(setup: Setup, vocabulary_size: int) -> int:
     """
     size, total = setup.embedding or 0, 0
     for units in setup.units:
-        gates = {"lstm": 4, "gru": 3}.get(setup.cell, 1)
-        total += gates * units * (size + units)
+        total += GATES.get(setup.cell, 1) * units * (size + units)
         size = units
     return total + size * vocabulary_size
 
@@ -175,13 +174,14 @@ def regularised(setup: Setup, passes: float, given: Mapping[str, Any]) -> Setup:
     """Returns a setup with dropout and learning rate for a number of passes."""
     if setup.kind == "windows":
         return setup
-    chosen: dict[str, Any] = {}
-    for limit, dropout, weight_dropout, decay in DROPOUTS:
-        if passes >= limit:
-            chosen = {"dropout": dropout, "weight_dropout": weight_dropout}
-            chosen["weight_decay"] = decay
-    rate = learning_rate(max(setup.units), len(setup.units), passes)
-    chosen["learning_rate"] = rate
+    rows = [rates for limit, *rates in DROPOUTS if passes >= limit]
+    dropout, weight_dropout, weight_decay = rows[-1]
+    chosen = {
+        "dropout": dropout,
+        "weight_dropout": weight_dropout,
+        "weight_decay": weight_decay,
+        "learning_rate": learning_rate(max(setup.units), len(setup.units), passes),
+    }
     return dataclasses.replace(setup, **{**chosen, **given})
 
 

@@ -13,8 +13,6 @@ from textgen.datasets import LineDataset, SequenceDataset, WindowDataset
 from textgen.models.language_model import LanguageModel
 from textgen.text.vocabulary import Vocabulary
 
-KINDS = ("windows", "sequences", "lines")
-
 WINDOW = 40  # default sequence length, in tokens
 
 LONG_LINE = 64  # tokens; by default, no line up to this length is cut

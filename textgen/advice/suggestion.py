@@ -11,7 +11,7 @@ from textgen.advice import explanation, rules
 from textgen.advice.facts import SAMPLE, TextFacts, look
 from textgen.advice.setup import WINDOW, Setup
 from textgen.advice.timing import Speeds, step_seconds
-from textgen.text.splits import split, split_lines
+from textgen.text.splits import check_share, split, split_lines
 from textgen.text.vocabulary import Vocabulary
 
 _FIELDS = {field.name for field in dataclasses.fields(Setup)}
@@ -144,6 +144,8 @@ def suggest(
             f"{unknown[0]}={given[unknown[0]]!r} is not a choice of a training. The "
             f"choices are {', '.join(sorted(_FIELDS))}."
         )
+    if validation is not None:
+        check_share(validation)
     start = time.perf_counter()
     vocabulary, facts, tokens = _look(text, vocabulary)
     size = len(vocabulary)
@@ -159,26 +161,27 @@ def suggest(
         return rules.weights_of(rules.widened(setup, units, given), size)
 
     fixed = "units" in given or setup.kind == "windows"
-    speeds = None
+    width, step = max(setup.units), None
     if not fixed:
-        speeds = Speeds(seconds_of_step, operations, rules.TIMED)
+        seconds_at = Speeds(seconds_of_step, operations, rules.TIMED).seconds
     elif epochs is None:
-        speeds = Speeds.of_one(seconds_of_step(max(setup.units)))
+        step = seconds_of_step(width)
     # What was used here, and what building, compiling and validation will use.
     spent = 2 * (time.perf_counter() - start)
     seconds = max(60 * minutes - spent, 30 * minutes)
-
-    def read_by(width: int) -> float:
-        assert speeds is not None
-        read = seconds / speeds.seconds(width) * tokens / batches
-        return read if epochs is None else min(read, epochs * tokens)
-
-    width = max(setup.units)
     if not fixed:
-        candidates = [(width, read_by(width)) for width in rules.WIDTHS]
+        most = math.inf if epochs is None else epochs * tokens
+        candidates = [
+            (each, min(seconds / seconds_at(each) * tokens / batches, most))
+            for each in rules.WIDTHS
+        ]
         width = rules.best_width(setup, given, candidates, tokens, size)
-    passes = read_by(width) / tokens if epochs is None else float(epochs)
-    step = speeds.seconds(width) if speeds is not None else None
+        step = seconds_at(width)
+    if epochs is not None:
+        passes = float(epochs)
+    else:
+        assert step is not None
+        passes = seconds / step / batches
     return Suggestion(
         setup=rules.regularised(rules.widened(setup, width, given), passes, given),
         facts=facts,

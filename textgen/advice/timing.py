@@ -69,11 +69,6 @@ class Speeds:
         self._slope = float(np.clip((y[1] - y[0]) / (x[1] - x[0]), 0.3, 1.2))
         self._x, self._y = float(x[1]), float(y[1])
 
-    @classmethod
-    def of_one(cls, seconds: float) -> "Speeds":
-        """Returns the speed of the only candidate."""
-        return cls(lambda _: seconds, lambda units: units, (1, 2))
-
     def seconds(self, units: int) -> float:
         """Returns the estimated time of a step, in seconds."""
         x = np.log(self._operations(units))

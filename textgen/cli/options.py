@@ -146,11 +146,11 @@ def check_minimums(
             if value is not None and not minimum <= value < math.inf:
                 finite = " and finite" if isinstance(value, float) else ""
                 raise ValueError(
-                    f"{_option(name)} {value} must be at least {minimum}{finite}."
+                    f"{option_name(name)} {value} must be at least {minimum}{finite}."
                 )
             most = math.inf if name == "seed" else MAXIMUMS.get(name, MAX_INTEGER)
             if isinstance(value, int) and value > most:
-                raise ValueError(f"{_option(name)} {value} must be at most {most}.")
+                raise ValueError(f"{option_name(name)} {value} must be at most {most}.")
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -227,8 +227,10 @@ class Parser(argparse.ArgumentParser):
         def as_option(match: re.Match[str]) -> str:
             name, items, word = match.groups()
             if "=" in match[0]:
-                return f"{_option(name)} {(items or '').replace(',', '')}{word or ''}"
-            return _option(name) if "_" in name else match[0]
+                return (
+                    f"{option_name(name)} {(items or '').replace(',', '')}{word or ''}"
+                )
+            return option_name(name) if "_" in name else match[0]
 
         # After "=": a list, a word in quotes, or any other value, which is kept.
         value = r"=(?:\[([^\]]*)\]|'([^'\s]+)')?"
@@ -236,6 +238,6 @@ class Parser(argparse.ArgumentParser):
         return re.sub(pattern, as_option, message)
 
 
-def _option(name: str) -> str:
+def option_name(name: str) -> str:
     """Returns the option of an attribute: `--top-k` of `top_k`."""
     return "--" + name.replace("_", "-")

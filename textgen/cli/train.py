@@ -100,7 +100,7 @@ def _dry_run(arguments: argparse.Namespace) -> str:
     _make_reproducible(import_keras(), arguments)
     text = text.lower() if arguments.lowercase else text
     vocabulary = _vocabulary(text, arguments)
-    choice = train_choice.complete(arguments, text, vocabulary, lambda: 1)
+    choice = train_choice.complete(arguments, text, vocabulary)
     return train_choice.explain(choice, arguments)
 
 
@@ -163,19 +163,17 @@ def _prepare(
     train_checks.check_memory(arguments, len(vocabulary))
     # An error comes early.
     vocabulary.encode(_prompt(text, vocabulary, arguments), match_case=False)
+    choice = None
     if "options" not in before:
-        choice = train_choice.complete(
-            arguments,
-            text,
-            vocabulary,
-            lambda: len(_datasets(text, vocabulary, arguments)[0]),
-        )
-        train_checks.check_completed(arguments)
+        choice = train_choice.complete(arguments, text, vocabulary)
+        train_checks.check_combinations(arguments)
         train_checks.check_memory(arguments, len(vocabulary))
         if choice is not None:
             print(choice)
         _make_reproducible(keras, arguments)  # the choice has used random numbers
     train, validation, length = _datasets(text, vocabulary, arguments)
+    if choice is not None and arguments.epochs is None:
+        arguments.steps_per_epoch = choice.steps_per_epoch(len(train))
     notes |= {
         "lines": arguments.lines,
         "held_out": arguments.validation,
@@ -257,9 +255,9 @@ def _callbacks(
 ) -> tuple[list, Any]:
     """Returns the callbacks of the training, in order, and the `TimeBudget`."""
     callbacks, budget = [], None
-    if train_choice.uses_clock(arguments):
+    if arguments.minutes is not None:
         budget = textgen.TimeBudget(
-            arguments.minutes or train_options.MINUTES,
+            arguments.minutes,
             started=arguments.started,
             reserve=train_choice.SAVING,
         )
@@ -322,7 +320,7 @@ def _learning_rate(keras: Any, arguments: argparse.Namespace, batches: int) -> A
     """Returns the learning rate or its schedule; an epoch has `batches` batches."""
     rate, warmup = arguments.learning_rate, arguments.warmup_steps
     cosine = arguments.schedule == "cosine"
-    if train_choice.uses_clock(arguments) or not (cosine or warmup):
+    if arguments.minutes is not None or not (cosine or warmup):
         return rate
     # The schedule counts batches, also with gradient accumulation.
     batches *= arguments.epochs

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from textgen.cli import common, options
+from textgen.layers.cells import GATES
+from textgen.text import splits
 
 # A resumed training must repeat these options.
 SAME = (
@@ -26,9 +28,6 @@ REPEATED = (
     *("minutes", "epochs", "learning_rate", "schedule", "warmup_steps", "beta_2"),
     *("weight_decay", "clip_value", "clip_norm", "early_stopping"),
 )
-
-GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
-
 
 MINIMUMS = {
     "units": 1,
@@ -61,18 +60,15 @@ def check_values(arguments: argparse.Namespace) -> None:
     for name in ("learning_rate", "clip_value", "clip_norm", "minutes"):
         value, most = getattr(arguments, name), limits.get(name, math.inf)
         if value is not None and (not 0 < value <= most or value == math.inf):
-            option = "--" + name.replace("_", "-")
+            option = options.option_name(name)
             limit = "and finite" if most == math.inf else f"and at most {most:g}"
             raise ValueError(f"{option} {value} must be positive {limit}.")
     if arguments.beta_2 is not None and not 0 <= arguments.beta_2 < 1:
         raise ValueError(
             f"--beta-2 {arguments.beta_2} must be at least 0 and less than 1."
         )
-    if arguments.validation is not None and not 0 <= arguments.validation < 1:
-        raise ValueError(
-            f"--validation {arguments.validation} must be a share of the text: at "
-            "least 0 and less than 1, for example 0.1."
-        )
+    if arguments.validation is not None:
+        splits.check_share(arguments.validation)
     options.check_minimums(arguments, MINIMUMS)
     if arguments.seed > MAX_SEED:
         raise ValueError(f"--seed {arguments.seed} must be at most {MAX_SEED}.")
@@ -87,25 +83,22 @@ def check_values(arguments: argparse.Namespace) -> None:
             f"{option} needs --epochs, and not --minutes: otherwise the learning rate "
             "rises and falls with the clock."
         )
+    check_combinations(arguments)
+
+
+def check_combinations(arguments: argparse.Namespace) -> None:
+    """Raises ValueError for options that exclude each other, as far as they are known.
+
+    It is called twice: for the given options, and for the chosen ones.
+    """
+    units, size = arguments.units, arguments.embedding
+    if arguments.tie_weights and units and size is not None and size != units[-1]:
+        raise ValueError(
+            f"--tie-weights needs --embedding {units[-1]}, as many as the last of "
+            "--units."
+        )
     if arguments.early_stopping and arguments.validation == 0:
         raise ValueError("--early-stopping needs a --validation above 0.")
-    if arguments.units and arguments.embedding is not None:
-        _check_tied(arguments)
-
-
-def check_completed(arguments: argparse.Namespace) -> None:
-    """Raises ValueError for options that do not fit the chosen ones."""
-    _check_tied(arguments)
-    if arguments.early_stopping and not arguments.validation:
-        raise ValueError("--early-stopping needs a --validation above 0.")
-
-
-def _check_tied(arguments: argparse.Namespace) -> None:
-    if arguments.tie_weights and arguments.embedding != arguments.units[-1]:
-        raise ValueError(
-            f"--tie-weights needs --embedding {arguments.units[-1]}, as many as the "
-            "last of --units."
-        )
 
 
 def check_replaceable(path: str | Path, option: str) -> None:
@@ -203,7 +196,7 @@ def check_options(
 
 def _typed(name: str, value: Any) -> str:
     """Returns an option as the user types it: `--units 8 8`, or `no --lines`."""
-    option = "--" + name.replace("_", "-")
+    option = options.option_name(name)
     if value is None or (value is False and name != "jit"):
         return f"no {option}"
     if isinstance(value, bool):
@@ -216,7 +209,7 @@ def check_memory(arguments: argparse.Namespace, symbols: int) -> None:
     """Raises ValueError if this machine cannot train a network of this size."""
     size, weights = arguments.embedding or symbols, symbols * (arguments.embedding or 0)
     for units in arguments.units or []:
-        weights += GATES.get(arguments.cell or "lstm", 1) * units * (size + units + 1)
+        weights += GATES[arguments.cell or "lstm"] * units * (size + units + 1)
         size = units
     weights += (size + 1) * symbols
     # Each weight has a gradient and two moving averages of Adam.

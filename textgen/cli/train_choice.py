@@ -3,13 +3,13 @@
 import argparse
 import dataclasses
 import math
-import sys
+import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import textgen
-from textgen.cli import train_options
+from textgen.cli import options, train_options
 
 CHOICES = (
     *("cell", "units", "embedding", "tie_weights", "layer_norm", "dropout"),
@@ -42,6 +42,8 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if "embedding" in fields:
         fields["embedding"] = fields["embedding"] or None  # 0: one-hot
+    if "units" in fields:
+        fields["units"] = tuple(fields["units"])
     if "clip_norm" in fields:
         fields.setdefault("clip_value", None)
     kind = kind_of(arguments)
@@ -49,13 +51,10 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def setup_of(arguments: argparse.Namespace) -> Any:
-    """Returns the `Setup` of completed options."""
+    """Returns the `Setup` of the options; what is not given has its default."""
     from textgen.advice.setup import Setup
 
-    fields = {name: getattr(arguments, name) for name in CHOICES}
-    fields["embedding"] = fields["embedding"] or None
-    fields["units"] = tuple(fields["units"])
-    return Setup(kind=kind_of(arguments) or "windows", **fields)
+    return Setup(**given(arguments))
 
 
 def take(arguments: argparse.Namespace, setup: Any) -> None:
@@ -70,37 +69,24 @@ def take(arguments: argparse.Namespace, setup: Any) -> None:
         setattr(arguments, option, kind == setup.kind)
 
 
-def uses_clock(arguments: argparse.Namespace) -> bool:
-    """Whether the time ends the training, and sets the learning rate."""
-    if arguments.minutes is not None:
-        return True
-    return arguments.epochs is None and not arguments.windows
-
-
-def complete(
-    arguments: argparse.Namespace, text: str, vocabulary: Any, batches: Callable
-) -> Any:
+def complete(arguments: argparse.Namespace, text: str, vocabulary: Any) -> Any:
     """Chooses all options that the user has not given.
 
     Args:
-        arguments: The parsed arguments; they are completed.
+        arguments: The parsed arguments; they are completed. `minutes` is then `None`
+            unless the clock ends the training and sets the learning rate.
         text: str. The text, in lower case if that is wanted.
         vocabulary: `Vocabulary`.
-        batches: Callable without arguments. Builds the datasets of the completed
-            options, and returns the number of batches of a pass.
 
     Returns:
         The `textgen.advice.suggestion.Suggestion`; `None` with `--windows`.
     """
     if arguments.windows:
-        from textgen.advice.setup import Setup
-
-        take(arguments, Setup(**given(arguments)))
+        take(arguments, setup_of(arguments))
         if arguments.validation is None:
             arguments.validation = 0.1
-        if not uses_clock(arguments) and arguments.epochs is None:
+        if arguments.minutes is None and arguments.epochs is None:
             arguments.epochs = COURSE_EPOCHS
-        arguments.steps_per_epoch = None
         return None
     spent = (time.monotonic() - arguments.started) / 60
     minutes = arguments.minutes or train_options.MINUTES
@@ -115,10 +101,9 @@ def complete(
     choice = dataclasses.replace(choice, minutes=minutes)
     take(arguments, choice.setup)
     arguments.validation = choice.validation
-    arguments.steps_per_epoch = None
-    if uses_clock(arguments):
-        arguments.steps_per_epoch = choice.steps_per_epoch(batches())
-    elif arguments.schedule is None:
+    if arguments.epochs is None:
+        arguments.minutes = minutes
+    if arguments.minutes is None and arguments.schedule is None:
         arguments.schedule = "cosine"
     return choice
 
@@ -140,9 +125,7 @@ def restore(arguments: argparse.Namespace, before: Mapping[str, Any]) -> None:
             setattr(arguments, name, value)
     if before:
         # A checkpoint of an older version lacks some of them.
-        from textgen.advice.setup import Setup
-
-        take(arguments, Setup(**given(arguments)))
+        take(arguments, setup_of(arguments))
 
 
 def explain(choice: Any, arguments: argparse.Namespace) -> str:
@@ -150,13 +133,11 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
     from textgen.advice import explanation
 
     setup = setup_of(arguments)
-    words = explanation.command_options(setup)
-    if uses_clock(arguments):
-        minutes = arguments.minutes or train_options.MINUTES
-        words = ["--minutes", f"{minutes:g}", *words]
-    else:
-        minutes = None
+    words = _options(setup)
+    if arguments.epochs is not None:
         words = ["--epochs", str(arguments.epochs), *words]
+    if arguments.minutes is not None:
+        words = ["--minutes", f"{arguments.minutes:g}", *words]
     words += ["--validation", f"{arguments.validation:g}"]
     read, size = [repr(arguments.corpus)], arguments.vocabulary_size
     tokens = ["text"]
@@ -175,18 +156,50 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
     paragraphs = [str(choice)] if choice is not None else []
     paragraphs += [
         "The same training as a command:",
-        explanation.command(arguments.corpus, words),
+        _command(arguments.corpus, words),
         "In Python:",
         explanation.python(
             setup,
             f"textgen.load_corpus({', '.join(read)})",
             f"textgen.Vocabulary.from_text({', '.join(tokens)})",
             arguments.validation,
-            minutes,
+            arguments.minutes,
             arguments.epochs,
         ),
     ]
     return "\n\n".join(paragraphs)
+
+
+def _options(setup: Any) -> list[str]:
+    """Returns the options of `textgen train` for a setup."""
+    [kind] = [option for option, kind in _KINDS.items() if kind == setup.kind]
+    words = [options.option_name(kind)]
+    for field in CHOICES:
+        value, option = getattr(setup, field), options.option_name(field)
+        if field == "embedding":
+            value = value or 0
+        if value is None:
+            continue
+        if value is True:
+            words.append(option)
+        elif value is False:
+            words.append(f"--no-{option[2:]}")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            words += [option, *map(str, value)]
+        else:
+            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    return words
+
+
+def _command(corpus: str, words: Sequence[str]) -> str:
+    """Returns a command in several lines."""
+    lines = [shlex.join(["textgen", "train", corpus])]
+    for word in words:
+        if word.startswith("--") or not lines[1:]:
+            lines.append(shlex.quote(word))
+        else:
+            lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n    ".join(lines)
 
 
 def progress(keras: Any, budget: Any) -> Any:
@@ -242,8 +255,3 @@ def outcome(losses: Sequence[float], minutes: float | None) -> str:
 
 
 SECOND_HALF = 0.35  # see docs/performance.md
-
-
-def warn(message: str) -> None:
-    """Prints a warning of `textgen train`."""
-    print(f"textgen train: warning: {message}", file=sys.stderr)

@@ -10,11 +10,13 @@ import itertools
 import re
 from typing import Any
 
+from textgen.layers import cells
 from textgen.messages import printable
 from textgen.models import legacy_fields as fields
 from textgen.models.legacy_file import damaged
 
-GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}  # recurrent classes: parts of the kernel
+# Recurrent classes: parts of the kernel.
+GATES = {cells.CELLS[cell]: gates for cell, gates in cells.GATES.items()}
 ACTIVATIONS = ("hard_sigmoid", "sigmoid", "tanh", "relu")
 _LOSSES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
 

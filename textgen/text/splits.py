@@ -29,14 +29,19 @@ def split(text: _Text, validation: float) -> tuple[_Text, _Text]:
     Raises:
         ValueError: `validation` is not in [0, 1).
     """
+    check_share(validation)
+    # Rounded before `int`, because 10 * (1 - 0.9) is slightly less than 1.
+    cut = int(round(len(text) * (1 - validation), 6))
+    return text[:cut], text[cut:]
+
+
+def check_share(validation: float) -> None:
+    """Raises ValueError if `validation` is not a share in [0, 1)."""
     if not 0 <= validation < 1:
         raise ValueError(
             f"validation={validation} must be a share of the text: at least 0 and "
             "less than 1, for example 0.1."
         )
-    # Rounded before `int`, because 10 * (1 - 0.9) is slightly less than 1.
-    cut = int(round(len(text) * (1 - validation), 6))
-    return text[:cut], text[cut:]
 
 
 def split_lines(
