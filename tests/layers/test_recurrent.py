@@ -327,6 +327,53 @@ def test_mixed_precision_is_no_less_exact_than_in_keras(name, how, calls):
     assert max(errors(actual)) < 2 * STEPS * 4 * 2.0**-8
 
 
+# === Vectors that the layer looks up ===
+
+
+@each_layer
+@pytest.mark.parametrize("how", ["eager", "graph", "xla"])
+def test_vectors_of_ids_are_those_of_an_embedding(name, how, calls):
+    layer, stock = pair(name)
+    numbers = np.random.default_rng(1)
+    table = tf.Variable(numbers.normal(size=(SIZE, WIDTH)).astype("float32"))
+
+    def results(looking_up):
+        def run():
+            with tf.GradientTape() as tape:
+                if looking_up:
+                    with layer.reading_vectors(table):
+                        outputs = layer(tf.constant(IDS))
+                else:
+                    outputs = stock(tf.matmul(one_hot(IDS), table))
+                flat = tf.concat([tf.reshape(y, [-1]) for y in outputs], 0)
+                factors = tf.cos(tf.cast(tf.range(tf.size(flat)), tf.float32))
+                total = tf.reduce_sum(flat * factors)
+            used = layer if looking_up else stock
+            sources = [table, *(weight.value for weight in used.trainable_weights)]
+            return [flat, *tape.gradient(total, sources)]
+
+        if how == "eager":
+            return run()
+        return tf.function(run, autograph=False, jit_compile=how == "xla")()
+
+    kernel = layer.cell.kernel
+    for ours, theirs in zip(results(True), results(False), strict=True):
+        ours, theirs = (tf.convert_to_tensor(each).numpy() for each in (ours, theirs))
+        atol = 1e-4 * np.abs(theirs).max()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol)
+    assert len(calls) == 1
+    assert layer.cell.kernel is kernel
+
+
+def test_vectors_are_looked_up_where_that_is_less_work():
+    layer, _ = pair("LSTM")
+    assert layer.reads_vectors(2 * WIDTH, WIDTH)
+    assert not layer.reads_vectors(2 * WIDTH + 1, WIDTH)
+    assert not layer.reads_vectors(1, WIDTH)
+    for options in ({"dtype": "mixed_bfloat16"}, {"unroll": True}):
+        assert not pair("LSTM", **options)[0].reads_vectors(2, WIDTH)
+
+
 # === Options ===
 
 

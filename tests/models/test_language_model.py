@@ -303,7 +303,7 @@ def test_bad_argument_is_named(kwargs, message):
 
 
 @pytest.mark.parametrize("return_sequences", [False, True])
-@pytest.mark.parametrize("embedding", [None, 3])
+@pytest.mark.parametrize("embedding", [None, 3, 6])  # 3: too small to be looked up
 @pytest.mark.parametrize("cell", CELLS)
 def test_logits_equal_those_of_plain_keras(cell, embedding, return_sequences):
     model = make(
@@ -351,7 +351,7 @@ def test_ids_of_any_integer_dtype(dtype):
     np.testing.assert_array_equal(model(ids.astype(dtype)), model(ids))
 
 
-@pytest.mark.parametrize("embedding", [None, 3])
+@pytest.mark.parametrize("embedding", [None, 3, 6])
 @pytest.mark.parametrize("cell", CELLS)
 def test_padding_is_stepped_over_as_zero_vectors(cell, embedding):
     model = make(cell=cell, embedding=embedding)

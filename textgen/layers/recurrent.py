@@ -3,6 +3,8 @@
 Names of dimensions: N examples in a batch, T steps, D inputs, H units, G gates.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -96,24 +98,58 @@ class _TimeBatched(keras_internals.RecurrentLoop):
             sequences, initial_state=initial_state, mask=mask, training=training
         )
 
+    def reads_vectors(self, count: int, size: int) -> bool:
+        """Whether `reading_vectors` is possible, and faster than a call with vectors.
+
+        Args:
+            count: int. Number of vectors, V.
+            size: int. Their size, D.
+        """
+        # Per step and gate, the gradient of the lookup has V multiplications. The
+        # projection of a vector and its two gradients have 3 D; 2 D leaves a margin.
+        exact = self.compute_dtype == self.variable_dtype
+        return exact and 1 < count <= 2 * size and self.path()[0] == "time-batched"
+
+    @contextlib.contextmanager
+    def reading_vectors(self, vectors: Any) -> Iterator[None]:
+        """Within the block, ids mean rows of `vectors` instead of one-hot rows.
+
+        The layer then multiplies each vector with the kernel once, and looks the
+        products up, instead of multiplying at each step of each sequence.
+
+        Args:
+            vectors: `(V, D)`.
+        """
+        with self._replaced("kernel", lambda kernel: ops.matmul(vectors, kernel)):
+            yield
+
     def run_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
     ) -> tuple:
         """Returns the last output, the outputs and the last states."""
         if not training or not self.weight_dropout:
             return self._loop(sequences, initial_state, mask, training)
-        cell = self.cell
-        with backend.exclusive():
-            kernel = cell.recurrent_kernel
-            cell.recurrent_kernel = keras.random.dropout(
+
+        def dropped(kernel: Any) -> Any:
+            return keras.random.dropout(
                 ops.convert_to_tensor(kernel),
                 self.weight_dropout,
-                seed=cell.seed_generator,
+                seed=self.cell.seed_generator,
             )
+
+        with self._replaced("recurrent_kernel", dropped):
+            return self._loop(sequences, initial_state, mask, training)
+
+    @contextlib.contextmanager
+    def _replaced(self, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
+        """Replaces a weight of the cell by `change(weight)` within the block."""
+        with backend.exclusive():
+            weight = getattr(self.cell, name)
+            setattr(self.cell, name, change(weight))
             try:
-                return self._loop(sequences, initial_state, mask, training)
+                yield
             finally:
-                cell.recurrent_kernel = kernel
+                setattr(self.cell, name, weight)
 
     def _loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool

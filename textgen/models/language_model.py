@@ -314,17 +314,13 @@ class LanguageModel(OneFile, Writer, Trainer):
             training: bool.
         """
         states = list(states)
-        size = len(self.vocabulary)
-        if self.embedding is None and not is_one_hot(inputs, size) and size > 1:
-            x = ops.expand_dims(inputs, -1)  # the first recurrent layer looks up ids
-        else:
-            x = self.input_layer(inputs)
+        looking_up, x = self._first_input(inputs)
         for index, layer in enumerate(self.recurrent_layers):
             # Keras draws masks of recurrent dropout even outside training, which would
             # change the seed state in scoring and generation.
             dropout = self.recurrent_dropout if training else 0.0
             before = states[index]
-            with backend.exclusive():
+            with backend.exclusive(), contextlib.nullcontext() if index else looking_up:
                 layer.cell.recurrent_dropout = dropout
                 x, *states[index] = layer(x, initial_state=before, training=training)
                 layer.cell.recurrent_dropout = self.recurrent_dropout
@@ -333,6 +329,22 @@ class LanguageModel(OneFile, Writer, Trainer):
             if self.dropout_layers:
                 x = self.dropout_layers[index](x, training=training)
         return x, states
+
+    def _first_input(self, inputs: Any) -> tuple[Any, Any]:
+        """Returns the context and the input of the first recurrent layer.
+
+        If it can, this layer looks up ids itself, which saves most of the work.
+        """
+        usual: Any = contextlib.nullcontext()
+        size, first = len(self.vocabulary), self.recurrent_layers[0]
+        if is_one_hot(inputs, size) or size == 1:
+            return usual, self.input_layer(inputs)
+        if self.embedding is None:
+            return usual, ops.expand_dims(inputs, -1)
+        if not first.reads_vectors(size, self.embedding):
+            return usual, self.input_layer(inputs)
+        vectors = first.reading_vectors(self.input_layer.embeddings)
+        return vectors, ops.expand_dims(inputs, -1)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns `(N, V)` or `(N, T, V)`."""
