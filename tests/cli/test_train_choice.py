@@ -191,6 +191,7 @@ def test_lines_are_recognised(capsys):
             r"still falling: 10 minutes would bring about 1\.5\d\.",
         ),
         ([3.0, 1.6, 1.6, 1.6, 1.6, 1.6], "hardly falling any more"),
+        ([3.0, 1.7, 1.604, 1.6, 1.603, 1.604], "hardly falling any more"),
         ([3.0, 1.6, 1.7, 1.8, 1.9, 2.0], "lowest after 33% of the time"),
     ],
 )

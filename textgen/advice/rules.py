@@ -189,7 +189,7 @@ def regularised(setup: Setup, passes: float, given: Mapping[str, Any]) -> Setup:
 DROPOUTS = (
     (0.0, 0.0, 0.0, 0.0),
     (2.0, 0.1, 0.0, 0.0),
-    (3.5, 0.25, 0.1, 0.0),
+    (6.0, 0.25, 0.1, 0.0),
     (15.0, 0.4, 0.25, 0.01),
     (30.0, 0.5, 0.3, 0.05),
 )

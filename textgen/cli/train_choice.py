@@ -236,7 +236,7 @@ def outcome(losses: Sequence[float], minutes: float | None) -> str:
     )
     if minutes is None or len(losses) < 4:
         return report
-    at = max(i for i, loss in enumerate(losses) if loss < best + 0.001)
+    at = max(i for i, loss in enumerate(losses) if loss < best + SAME)
     if at < len(losses) - max(1, len(losses) // 6):
         return (
             f"{report} It was lowest after {(at + 1) / len(losses):.0%} of the time, "
@@ -255,3 +255,5 @@ def outcome(losses: Sequence[float], minutes: float | None) -> str:
 
 
 SECOND_HALF = 0.35  # see docs/performance.md
+
+SAME = 0.005  # nats: held-out losses at the end of a training vary by so much
