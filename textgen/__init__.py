@@ -32,6 +32,7 @@ _MODULES = {
     "load": "models.loading",
     "ModelFileError": "model_file",
     "Blend": "models.blend",
+    "Adaptation": "decoding.adaptation",
     "Checkpoints": "training.checkpoints",
     "SampleText": "training.callbacks",
     "TimeBudget": "training.time_budget",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from textgen.datasets import SequenceDataset as SequenceDataset
     from textgen.datasets import WindowDataset as WindowDataset
     from textgen.datasets import vectorize as vectorize
+    from textgen.decoding.adaptation import Adaptation as Adaptation
     from textgen.layers.inputs import OneHot as OneHot
     from textgen.layers.recurrent import GRU as GRU
     from textgen.layers.recurrent import LSTM as LSTM

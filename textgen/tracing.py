@@ -1,4 +1,4 @@
-"""Compiled functions, and the gradients that TensorFlow keeps of a graph.
+"""Compiled functions, gradients, and what TensorFlow keeps of them.
 
 TensorFlow never frees what XLA compiled, nor a custom gradient of a graph. Without the
 code of this module, the memory would grow with each model.
@@ -140,7 +140,51 @@ def _shared_function(key: Hashable) -> _TensorflowFunction:
     return _TensorflowFunction()
 
 
-# === Gradients of TensorFlow ===
+# === Gradients ===
+
+
+def with_gradients(function: Callable, values: list) -> tuple[tuple, list]:
+    """Calls a function, and differentiates its first result.
+
+    Call it inside a compiled function: only there, the gradients that TensorFlow keeps
+    of a graph are freed.
+
+    Args:
+        function: Callable. Takes a list like `values`; returns a scalar, and a
+            structure of anything else.
+        values: list of float tensors.
+
+    Returns:
+        The two results, and the list of the gradients of the scalar, with the shapes of
+        `values`; zeros for a value that it does not depend on.
+    """
+    framework = keras.backend.backend()
+    if framework == "jax":
+        import jax
+
+        return jax.value_and_grad(function, has_aux=True)(values)
+    if framework == "torch":
+        import torch
+
+        with torch.enable_grad():
+            values = [each.detach().requires_grad_() for each in values]
+            scalar, others = function(values)
+            gradients = torch.autograd.grad(
+                scalar, values, allow_unused=True, materialize_grads=True
+            )
+        others = keras.tree.map_structure(lambda x: x.detach(), others)
+        return (scalar.detach(), others), list(gradients)
+    import tensorflow as tf
+
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(values)
+        scalar, others = function(values)
+    gradients = tape.gradient(scalar, values, None, tf.UnconnectedGradients.ZERO)
+    # The gradient of a lookup is a list of rows.
+    return (scalar, others), [tf.convert_to_tensor(each) for each in gradients]
+
+
+# === Custom gradients that TensorFlow keeps ===
 
 # The names of the graphs that Keras makes of a step of `fit`, `evaluate` or `predict`,
 # and of a call that only returns shapes. Nobody differentiates them from outside.

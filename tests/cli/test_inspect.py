@@ -169,6 +169,38 @@ def test_evaluate(model_file, capsys):
         assert f"perplexity: {score.perplexity:.4g}\n" in printed
 
 
+def test_evaluate_with_adaptation(model_file, capsys):
+    model = textgen.load(model_file)
+    static = model.score(TEXT)
+    for options, rate in [([], 0.002), (["--adapt-learning-rate", 0.01], 0.01)]:
+        assert run("evaluate", model_file, "text.txt", "--adapt", *options) == 0
+        adapted = model.score(TEXT, adapt=textgen.Adaptation(rate))
+        assert adapted.nats < static.nats
+        assert capsys.readouterr().out.splitlines() == [
+            f"tokens:             {static.count:,}",
+            f"nats:               {static.nats:.4f} per token",
+            f"bits:               {static.bits:.4f} per token",
+            f"perplexity:         {static.perplexity:.4g}",
+            f"adapted nats:       {adapted.nats:.4f} per token",
+            f"adapted bits:       {adapted.bits:.4f} per token",
+            f"adapted perplexity: {adapted.perplexity:.4g}",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--adapt-learning-rate", 1], "--adapt-learning-rate 1 needs --adapt."),
+        (["--adapt", "--adapt-learning-rate", 0], "learning-rate 0 must be above 0."),
+        (["--adapt", "--adapt-learning-rate", "nan"], "nan must be above 0."),
+        (["--adapt", "--adapt-learning-rate", 1e38], "use a learning rate below 1e+38"),
+    ],
+)
+def test_options_of_adaptation_are_checked(model_file, options, message, capsys):
+    assert run("evaluate", model_file, "text.txt", *options) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "options"),
     [

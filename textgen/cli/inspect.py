@@ -10,6 +10,7 @@ from typing import Any
 
 import textgen
 from textgen.cli import common, options
+from textgen.decoding.defaults import LEARNING_RATE, STRETCH
 from textgen.messages import printable
 from textgen.models import catalogue
 from textgen.text import corpora
@@ -64,6 +65,18 @@ def add_evaluate(commands: Any) -> None:
         "held out",
     )
     options.add_unknown(parser, "text")
+    add(
+        "--adapt",
+        action="store_true",
+        help="print the numbers of dynamic evaluation too: the model learns from each "
+        f"{STRETCH} tokens after they were scored; its file does not change",
+    )
+    add(
+        "--adapt-learning-rate",
+        type=float,
+        metavar="X",
+        help=f"learning rate of --adapt (default: {LEARNING_RATE})",
+    )
 
 
 def add_list(commands: Any) -> None:
@@ -102,6 +115,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     last = arguments.last
     if last is not None and not 0 < last < 1:
         raise ValueError(f"--last {last} must be between 0 and 1.")
+    adaptation = _adaptation(arguments)
     text: Any = common.read_corpus(arguments.corpus, arguments)
     model = common.load(arguments)
     if last is not None or arguments.lines:
@@ -110,14 +124,35 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.lines:
         text = [line + "\n" for line in text]
     score = model.score(text, unknown=arguments.unknown)
+    indent = 20 if adaptation else 12
+    print(f"{'tokens:':{indent}}{score.count:,}")
+    _print_score(score, "", indent)
+    if adaptation:
+        score = model.score(text, unknown=arguments.unknown, adapt=adaptation)
+        _print_score(score, "adapted ", indent)
+
+
+def _adaptation(arguments: argparse.Namespace) -> Any:
+    """Returns the `Adaptation` of the options, or `None`."""
+    rate = arguments.adapt_learning_rate
+    if rate is not None and not arguments.adapt:
+        raise ValueError(f"--adapt-learning-rate {rate:g} needs --adapt.")
+    if rate is not None and not 0 < rate < math.inf:
+        raise ValueError(f"--adapt-learning-rate {rate:g} must be above 0.")
+    if not arguments.adapt:
+        return None
+    return textgen.Adaptation(**({} if rate is None else {"learning_rate": rate}))
+
+
+def _print_score(score: Any, kind: str, indent: int) -> None:
+    """Prints a score in three lines, whose names begin with its kind."""
     lines = {
-        "tokens": f"{score.count:,}",
         "nats": f"{score.nats:.4f} per token",
         "bits": f"{score.bits:.4f} per token",
         "perplexity": f"{score.perplexity:.4g}",
     }
     for name, value in lines.items():
-        print(f"{name + ':':12}{value}")
+        print(f"{kind + name + ':':{indent}}{value}")
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The defaults of generation, in Python and on the command line alike.
+"""The defaults of generation and adaptation, in Python and on the command line alike.
 
 This module imports nothing, so that `textgen --help` can show them without Keras.
 """
@@ -8,6 +8,13 @@ TEMPERATURE = 0.7  # the text is varied, and words are still spelt as in the cor
 MAX_NEW_TOKENS = 400
 
 TOKENS_PER_LINE = 100  # enough for one line of verse or prose
+
+# The best of some values on the held-out text of the pretrained models.
+LEARNING_RATE = 0.002  # of `Adaptation`
+
+DECAY = 0.002
+
+STRETCH = 20  # tokens
 
 
 def default_length(max_lines: int | None) -> int:

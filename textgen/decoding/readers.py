@@ -47,7 +47,7 @@ class Reader:
     def __init__(self, start_id: int = NO_SYMBOL, start_step: bool = False) -> None:
         self.start_id = start_id
         self.start_step = start_step
-        self._compiled: dict[str, Callable] = {}
+        self._compiled: dict[Hashable, Callable] = {}
 
     @property
     def variables(self) -> Sequence:
@@ -154,12 +154,25 @@ class Reader:
 
         functions: dict[str, Callable]
         functions = {"state": state, "scores": scores, "features": features}
-        if what not in self._compiled:
+        return self.compiled(what, functions[what], self.variables)
+
+    def compiled(
+        self, name: Hashable, function: Callable, variables: Sequence = ()
+    ) -> Callable:
+        """Compiles a function of `step` or `read` at the first call with its name.
+
+        Args:
+            name: Hashable. Equal names mean equal functions.
+            function: Callable.
+            variables: Sequence of `keras.Variable`. As for `tracing.compiled`. Defaults
+                to none: their values are arguments of `function`.
+        """
+        if name not in self._compiled:
             key = self.key
-            self._compiled[what] = tracing.compiled(
-                functions[what], self.variables, key and (what, key)
+            self._compiled[name] = tracing.compiled(
+                function, variables, key and (name, key)
             )
-        return self._compiled[what]
+        return self._compiled[name]
 
 
 class StateReader(Reader):

@@ -12,6 +12,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from keras import ops
 
+from textgen.decoding.adaptation import (
+    Adaptation,
+    adaptation_of,
+    adapted_log_probs,
+)
 from textgen.decoding.readers import Reader
 from textgen.text.tokenizer import NO_SYMBOL
 from textgen.text.unknown import encode_each
@@ -37,6 +42,8 @@ class Score:
             probability of each token, in the order of the text.
         text_nats: float64 array of shape `(N,)`. The `nats` of each text of the list
             (N is 1 for a str); NaN for a text without scored tokens.
+        adapted: bool. Whether the model learned from the text while it was scored
+            (`Adaptation`). Compare such a score only with scores of the same kind.
     """
 
     nats: float
@@ -45,10 +52,12 @@ class Score:
     count: int
     log_probs: np.ndarray
     text_nats: np.ndarray
+    adapted: bool = False
 
     def __repr__(self) -> str:
+        kind = "adapted, " if self.adapted else ""
         return (
-            f"Score({self.nats:.4f} nats, {self.bits:.4f} bits, perplexity "
+            f"Score({kind}{self.nats:.4f} nats, {self.bits:.4f} bits, perplexity "
             f"{self.perplexity:.4g}, {self.count:,} tokens)"
         )
 
@@ -96,7 +105,12 @@ class Scorer:
         start = [self.reader.start_id] if begins else []
         return np.append(np.array(start, np.int32), ids), not len(ids)
 
-    def score(self, text: str | Sequence[str], unknown: str | None = None) -> Score:
+    def score(
+        self,
+        text: str | Sequence[str],
+        unknown: str | None = None,
+        adapt: bool | Adaptation = False,
+    ) -> Score:
         """Measures how well the model predicts a text.
 
         A many-to-many model carries its state from the first token to the last; a
@@ -109,14 +123,21 @@ class Scorer:
                 ends a name, if its probability counts.
             unknown: str or `None`. What to do with symbols that are not in the
                 vocabulary; see `Vocabulary.encode`.
+            adapt: bool or `Adaptation`. Dynamic evaluation: whether and how the model
+                learns from each stretch of the text after it was scored. The texts of a
+                list are read in their order, and what was learned from one text helps
+                with the next. The model is not changed, unless `keep=True`. Defaults to
+                `False`: the static score.
 
         Returns:
-            A `Score`.
+            A `Score`; `adapted` says of which kind.
 
         Raises:
-            ValueError: There is nothing to score, or a symbol is unknown; the message
-                quotes the text of a list.
+            ValueError: There is nothing to score, a symbol is unknown (the message
+                quotes the text of a list), `adapt` is something else, all weights are
+                frozen, or the adaptation diverged.
         """
+        adaptation = adaptation_of(adapt)
         texts = [text] if isinstance(text, str) else list(text)
         encoded = encode_each(texts, lambda x: self.vocabulary.encode(x, unknown))
         begins = self.reader.begins_with_start
@@ -132,20 +153,35 @@ class Scorer:
                 else "The text has fewer than two tokens: this model predicts a token "
                 "only from tokens before it (start_step=False)."
             )
-        parts: list[list[np.ndarray]] = [[] for _ in texts]
+        if adaptation is None:
+            parts = self._static_log_probs(pairs)
+        else:
+            parts = adapted_log_probs(self.reader, pairs, adaptation)
+        log_probs = np.concatenate(parts)
+        nats = -float(np.mean(log_probs, dtype=np.float64))
+        return Score(
+            nats,
+            bits=nats / math.log(2),
+            perplexity=math.exp(nats) if nats < 700 else math.inf,
+            count=len(log_probs),
+            log_probs=log_probs,
+            text_nats=np.array(
+                [
+                    -np.mean(part, dtype=np.float64) if len(part) else math.nan
+                    for part in parts
+                ]
+            ),
+            adapted=adaptation is not None,
+        )
+
+    def _static_log_probs(
+        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
+    ) -> list[np.ndarray]:
+        """Returns the log probability of each target of each text."""
+        parts = [[np.zeros(0, np.float32)] for _ in pairs]
         for row, _, scores in self._read_all(pairs, "scores"):
             parts[row].append(scores)
-        log_probs = np.concatenate([piece for part in parts for piece in part])
-        nats = -float(np.mean(log_probs, dtype=np.float64))
-        perplexity = math.exp(nats) if nats < 700 else math.inf
-        text_nats = np.array(
-            [
-                -np.mean(np.concatenate(part), dtype=np.float64) if part else math.nan
-                for part in parts
-            ]
-        )
-        count = len(log_probs)
-        return Score(nats, nats / math.log(2), perplexity, count, log_probs, text_nats)
+        return [np.concatenate(part) for part in parts]
 
     def embed(
         self, text: str | Sequence[str], unknown: str | None = None
