@@ -13,7 +13,7 @@ help:
 	@echo "make fuzz        search for inputs that break a promise, with random examples (half"
 	@echo "                 an hour; FUZZ_EXAMPLES=200 make fuzz takes a few minutes)"
 	@echo "make torture     kill and resume 50 trainings, and compare their results (20 minutes)"
-	@echo "make hostile     load 50,000 damaged and hostile model files (an hour)"
+	@echo "make hostile     load 62,000 damaged and hostile model files (half an hour)"
 	@echo "make lint        check format, style and types"
 	@echo "make bench       measure the speed of training and of generation; one of them with"
 	@echo "                 make bench-train or make bench-generate"

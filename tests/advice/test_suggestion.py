@@ -43,6 +43,28 @@ def test_given_units_are_timed_alone(timed):
     assert choice.tokens_per_second == pytest.approx(speed, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("share", "minutes", "given", "precision"),
+    [
+        (0.8, 60, {}, "mixed_bfloat16"),
+        (0.9, 60, {}, "float32"),
+        (0.8, 9, {}, "float32"),
+        (0.8, 60, {"precision": "float32"}, "float32"),
+    ],
+)
+def test_half_precision_where_a_timed_step_is_faster(
+    share, minutes, given, precision, monkeypatch
+):
+    def seconds(setup, vocabulary, length):
+        return 1e-9 * setup.units[0] * (share if "16" in setup.precision else 1.0)
+
+    monkeypatch.setattr(suggestion, "step_seconds", seconds)
+    choice = textgen.suggest(TEXT * 1000, minutes=minutes, **given)
+    assert choice.setup.units[0] >= 768
+    assert choice.setup.precision == precision
+    assert ("bfloat16" in str(choice)) == (precision == "mixed_bfloat16")
+
+
 def test_windows_are_those_of_the_courses(timed):
     assert textgen.suggest(TEXT, minutes=1, kind="windows").setup == textgen.Setup()
 

@@ -31,7 +31,9 @@ def explain(choice: Any) -> str:
     dropout = "no dropout"
     if setup.dropout:
         dropout = f"dropout {setup.dropout:g}"
-    speed, time = "", f"In {choice.minutes:g} minutes, this machine reads it"
+    if setup.precision != _DEFAULTS.precision:
+        dropout += f", {setup.precision}"
+    speed, time = "", f"In {choice.minutes:.3g} minutes, this machine reads it"
     if choice.tokens_per_second is None:
         time = "The training reads it"
     else:
@@ -62,10 +64,10 @@ def python(
         epochs: int or `None`. The passes over the text, if they are limited.
     """
     encode = ["ids = vocabulary.encode(text)"]
-    encode += [f"train_ids, validation_ids = textgen.split(ids, {validation:g})"]
+    encode += [f"train_ids, validation_ids = textgen.split(ids, {validation!r})"]
     if setup.kind == "lines":
         encode = [
-            f"parts = textgen.split_lines(text, {validation:g})",
+            f"parts = textgen.split_lines(text, {validation!r})",
             "train_ids, validation_ids = "
             '(vocabulary.encode("\\n".join(part)) for part in parts)',
         ]
@@ -73,7 +75,7 @@ def python(
         encode.append("validation_ids = None")
     fit = f"model.fit(train, validation_data=validation, epochs={epochs or '10**6'}"
     if minutes is not None:
-        fit += f",\n          callbacks=[textgen.TimeBudget({minutes:g})]"
+        fit += f",\n          callbacks=[textgen.TimeBudget({minutes!r})]"
     fit += ")"
     fields = ", ".join(
         f"{field.name}={getattr(setup, field.name)!r}"

@@ -28,6 +28,10 @@ MOST_EVALUATIONS, FEWEST_EVALUATIONS = 20, 4  # in a training
 
 EVALUATION_SHARE = 0.06  # of the time of the training steps
 
+# Half precision is timed for networks of so many units, in trainings of so many
+# minutes, and chosen if a step takes at most this share of its time in float32.
+HALF_UNITS, HALF_MINUTES, HALF_SHARE = 768, 10.0, 0.85
+
 
 def validation_share(tokens: int) -> float:
     """Returns the share of a text that is held out."""
@@ -168,6 +172,13 @@ def best_width(
         if weights_of(widened(setup, candidate[0], given), vocabulary_size) <= most
     ]
     return min(possible or candidates[:1], key=nats)[0]
+
+
+def half_precision_may_pay(
+    units: int, minutes: float, given: Mapping[str, Any]
+) -> bool:
+    """Whether to time steps in half precision: their speed depends on the processor."""
+    return "precision" not in given and units >= HALF_UNITS and minutes >= HALF_MINUTES
 
 
 def regularised(setup: Setup, passes: float, given: Mapping[str, Any]) -> Setup:

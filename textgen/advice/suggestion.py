@@ -16,6 +16,8 @@ from textgen.text.vocabulary import Vocabulary
 
 _FIELDS = {field.name for field in dataclasses.fields(Setup)}
 
+HALF = "mixed_bfloat16"
+
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
@@ -154,8 +156,9 @@ def suggest(
     setup = rules.frame(facts, tokens, size, given)
     length, batches = _shape(setup, facts, tokens)
 
-    def seconds_of_step(units: int) -> float:
-        return step_seconds(rules.widened(setup, units, given), vocabulary, length)
+    def seconds_of_step(units: int, **precision: str) -> float:
+        candidate = rules.widened(setup, units, {**given, **precision})
+        return step_seconds(candidate, vocabulary, length)
 
     def operations(units: int) -> float:
         return rules.weights_of(rules.widened(setup, units, given), size)
@@ -177,6 +180,11 @@ def suggest(
         ]
         width = rules.best_width(setup, given, candidates, tokens, size)
         step = seconds_at(width)
+        if rules.half_precision_may_pay(width, minutes, given):
+            step = seconds_of_step(width)
+            half = seconds_of_step(width, precision=HALF)
+            if half <= rules.HALF_SHARE * step:
+                step, given["precision"] = half, HALF
     if epochs is not None:
         passes = float(epochs)
     else:

@@ -137,8 +137,8 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
     if arguments.epochs is not None:
         words = ["--epochs", str(arguments.epochs), *words]
     if arguments.minutes is not None:
-        words = ["--minutes", f"{arguments.minutes:g}", *words]
-    words += ["--validation", f"{arguments.validation:g}"]
+        words = ["--minutes", _number(arguments.minutes), *words]
+    words += ["--validation", _number(arguments.validation)]
     read, size = [repr(arguments.corpus)], arguments.vocabulary_size
     tokens = ["text"]
     if arguments.lowercase:
@@ -187,8 +187,14 @@ def _options(setup: Any) -> list[str]:
         elif isinstance(value, Sequence) and not isinstance(value, str):
             words += [option, *map(str, value)]
         else:
-            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [option, _number(value)]
     return words
+
+
+def _number(value: Any) -> str:
+    """Returns the shortest text that gives the same value."""
+    whole = isinstance(value, float) and value.is_integer()
+    return f"{value:.0f}" if whole else str(value)
 
 
 def _command(corpus: str, words: Sequence[str]) -> str:
