@@ -240,6 +240,38 @@ def test_evaluate_scores_what_train_held_out(text, options, capsys, monkeypatch)
     else:
         assert found == expected
         assert text.endswith(found)
+    assert run("evaluate", "a.keras", "text.txt", "--held-out") == 0
+    assert scored == [found, found]
+    pathlib.Path("text.txt").write_text(text + "x")
+    assert run("evaluate", "a.keras", "text.txt", "--held-out") == 2
+    assert "text.txt is not the text that a.keras was" in capsys.readouterr().err
+
+
+def test_held_out_part_in_lower_case_and_another_encoding(capsys, monkeypatch):
+    text = "Äbcdé FGHI\n" * 99
+    pathlib.Path("text.txt").write_bytes(text.encode("latin-1"))
+    options = ["--lowercase", "--encoding", "latin-1", "--validation", 0.5]
+    assert run("train", "text.txt", "-o", "a.keras", *options, *TRAIN) == 0
+    scored = []
+    monkeypatch.setattr(
+        textgen.LanguageModel,
+        "score",
+        lambda self, text, **_: scored.append(text) or Score(*[0.0] * 6),
+    )
+    assert run("evaluate", "a.keras", "text.txt", "--held-out") == 0
+    assert scored == [text.lower()[len(text) // 2 :]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--held-out"], "does not say which part of a text its training held out."),
+        (["--held-out", "--last", 0.1], "--held-out and --last 0.1: give one of them."),
+    ],
+)
+def test_held_out_part_must_be_known(model_file, options, message, capsys):
+    assert run("evaluate", model_file, "text.txt", *options) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_list_names_models_and_corpora(capsys):

@@ -55,6 +55,12 @@ def add_evaluate(commands: Any) -> None:
         help="evaluate only the part of the text that `textgen train --validation "
         "SHARE` holds out: the end of the text, or random lines with --lines",
     )
+    add(
+        "--held-out",
+        action="store_true",
+        help="evaluate the part of the text that the training of the model held out; "
+        "the model file says which one, and how the text was read",
+    )
     add("--lines", action="store_true", help="score each line as a separate text")
     add(
         "--seed",
@@ -116,8 +122,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if last is not None and not 0 < last < 1:
         raise ValueError(f"--last {last} must be between 0 and 1.")
     adaptation = _adaptation(arguments)
-    text: Any = common.read_corpus(arguments.corpus, arguments)
-    model = common.load(arguments)
+    if arguments.held_out:
+        model = common.load(arguments)
+        text: Any = _text_of_training(model, arguments)
+        last = arguments.last
+    else:
+        text = common.read_corpus(arguments.corpus, arguments)
+        model = common.load(arguments)
     if last is not None or arguments.lines:
         parts = common.split(text, last or 0.0, model.vocabulary, arguments)
         text = parts[0] if last is None else parts[1]
@@ -130,6 +141,38 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if adaptation:
         score = model.score(text, unknown=arguments.unknown, adapt=adaptation)
         _print_score(score, "adapted ", indent)
+
+
+def _text_of_training(model: Any, arguments: argparse.Namespace) -> str:
+    """Returns the text that a model was trained on, for `--held-out`.
+
+    The options get the values that the model notes.
+
+    Raises:
+        ValueError: The model does not note them, or was trained on another text.
+    """
+    names = " ".join(arguments.models)
+    if arguments.last is not None:
+        raise ValueError(f"--held-out and --last {arguments.last}: give one of them.")
+    notes = getattr(model, "notes", {}) if len(arguments.models) == 1 else {}
+    share = notes.get("held_out")
+    if not isinstance(share, float) or not 0 < share < 1:
+        raise ValueError(
+            f"--held-out: {names} does not say which part of a text its training held "
+            "out. Give --last SHARE."
+        )
+    text = corpora.load_corpus(
+        arguments.corpus, encoding=str(notes.get("encoding", "utf-8"))
+    )
+    if corpora.sha256_of_text(text) != notes.get("corpus_sha256"):
+        raise ValueError(
+            f"--held-out: {arguments.corpus} is not the text that {names} was trained "
+            "on: its SHA-256 is another one. Give that text, or --last SHARE."
+        )
+    arguments.last = share
+    arguments.lines = notes.get("lines") is True
+    arguments.seed = int(notes.get("seed", 0))
+    return text.lower() if notes.get("lowercase") is True else text
 
 
 def _adaptation(arguments: argparse.Namespace) -> Any:

@@ -237,6 +237,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
+def sha256_of_text(text: str) -> str:
+    """Returns the SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _check(found: str, corpus: Corpus, source: str, remedy: str) -> None:
     if corpus.sha256 is not None and found != corpus.sha256:
         raise ValueError(

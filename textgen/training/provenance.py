@@ -1,6 +1,5 @@
 """Where a model comes from: the notes that `textgen train` and the recipes store."""
 
-import hashlib
 import platform
 import shlex
 import sys
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
+
+from textgen.text import corpora
 
 
 def training_notes(
@@ -45,9 +46,7 @@ def training_notes(
         command = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
     return {
         "corpus": "standard input" if corpus == "-" else Path(corpus).name,
-        "corpus_sha256": hashlib.sha256(
-            text.encode("utf-8", "surrogatepass")
-        ).hexdigest(),
+        "corpus_sha256": corpora.sha256_of_text(text),
         "seed": seed,
         "versions": {**versions, "python": platform.python_version()},
         "command": command,
