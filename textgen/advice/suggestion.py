@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -156,35 +157,33 @@ def suggest(
     setup = rules.frame(facts, tokens, size, given)
     length, batches = _shape(setup, facts, tokens)
 
-    def seconds_of_step(units: int, **precision: str) -> float:
+    def timed(units: int, **precision: str) -> float:
         candidate = rules.widened(setup, units, {**given, **precision})
         return step_seconds(candidate, vocabulary, length)
-
-    def operations(units: int) -> float:
-        return rules.weights_of(rules.widened(setup, units, given), size)
 
     fixed = "units" in given or setup.kind == "windows"
     width, step = max(setup.units), None
     if not fixed:
-        seconds_at = Speeds(seconds_of_step, operations, rules.TIMED).seconds
+        speeds = Speeds(
+            timed,
+            lambda units: rules.weights_of(rules.widened(setup, units, given), size),
+            rules.TIMED,
+        )
     elif epochs is None:
-        step = seconds_of_step(width)
+        step = timed(width)
     # What was used here, and what building, compiling and validation will use.
     spent = 2 * (time.perf_counter() - start)
     seconds = max(60 * minutes - spent, 30 * minutes)
     if not fixed:
         most = math.inf if epochs is None else epochs * tokens
         candidates = [
-            (each, min(seconds / seconds_at(each) * tokens / batches, most))
+            (each, min(seconds / speeds.seconds(each) * tokens / batches, most))
             for each in rules.WIDTHS
         ]
         width = rules.best_width(setup, given, candidates, tokens, size)
-        step = seconds_at(width)
+        step = speeds.seconds(width)
         if rules.half_precision_may_pay(width, minutes, given):
-            step = seconds_of_step(width)
-            half = seconds_of_step(width, precision=HALF)
-            if half <= rules.HALF_SHARE * step:
-                step, given["precision"] = half, HALF
+            step, given["precision"] = _faster_precision(timed, width)
     if epochs is not None:
         passes = float(epochs)
     else:
@@ -200,6 +199,14 @@ def suggest(
         passes=passes,
         tokens_per_second=tokens / batches / step if step else None,
     )
+
+
+def _faster_precision(timed: Callable[..., float], units: int) -> tuple[float, str]:
+    """Returns the time of a step, and the precision with which it takes this time."""
+    single, half = timed(units), timed(units, precision=HALF)
+    if half <= rules.HALF_SHARE * single:
+        return half, HALF
+    return single, Setup.precision
 
 
 def _look(
