@@ -49,7 +49,7 @@ def test_help_explains_what_it_says(command, capsys):
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["train", "a.txt", "b.txt"], "too many: b.txt.*cat a.txt b.txt"),
+        (["train", "a.txt", "--lines", "b.txt"], "too many: b.txt.*each other"),
         (["train", "a.txt", "--learning-rat3", "1"], "mean --learning-rate"),
         (["generate", "m.keras", "--temprature=1"], "mean --temperature"),
         (["info", "m.keras", "--zzz"], "no option --zzz \\(see textgen info --help"),
@@ -76,7 +76,10 @@ BAD = {
     "no corpus": ["train"],
     "unknown option": ["train", "text.txt", "--nope"],
     "missing file": ["train", "nope.txt"],
-    "folder": ["train", "."],
+    "empty folder": ["train", "dir.keras"],
+    "no file fits": ["train", "*.csv"],
+    "input and a file": ["train", "text.txt", "-"],
+    "one of several": ["train", "text.txt", "nope.txt"],
     "unknown encoding": ["train", "text.txt", "--encoding", "klingon"],
     "output suffix": ["train", "text.txt", "-o", "model.h5"],
     "output folder": ["train", "text.txt", "-o", "nope/model.keras"],

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import gzip
 import hashlib
 import os
 import pathlib
@@ -21,7 +22,7 @@ from command_line import SHORT, TEXT, TRAIN, run
 
 import textgen
 from textgen import files
-from textgen.cli import train_safety
+from textgen.cli import main, train_safety
 from textgen.models.saving import OneFile
 from textgen.text import corpora
 
@@ -278,6 +279,67 @@ def test_what_is_needed_to_repeat_a_training_is_noted(capsys):
     assert "options" not in notes
 
 
+# === Several corpora ===
+
+
+@pytest.fixture
+def poems():
+    """Files whose joined text is `TEXT` two times, with a newline between them."""
+    pathlib.Path("poems").mkdir()
+    pathlib.Path("poems/a.txt").write_text(TEXT.rstrip("\n"))
+    pathlib.Path("poems/b.txt.gz").write_bytes(gzip.compress(TEXT.encode()))
+    return ["poems/a.txt", "poems/b.txt.gz"]
+
+
+def test_several_corpora(poems, capsys):
+    command = ["train", *poems, "-o", "a.keras", *TRAIN]
+    assert run(*command) == 0
+    assert "Reading poems/a.txt, poems/b.txt.gz\n" in capsys.readouterr().out
+    notes = textgen.load("a.keras").notes
+    assert notes["corpus"] == "a.txt, b.txt.gz"
+    assert notes["corpus_sha256"] == hashlib.sha256(2 * TEXT.encode()).hexdigest()
+    assert notes["command"] == shlex.join(map(str, ["textgen", *command]))
+
+    # The same text, as a folder, a pattern or one file.
+    pathlib.Path("text.txt").write_text(2 * TEXT)
+    for corpus in ("poems", "poems/*", "./text.txt"):
+        assert run("evaluate", "a.keras", corpus, "--held-out") == 0
+    printed = capsys.readouterr().out
+    assert len(set(re.findall("nats: .*", printed))) == 1
+
+    assert run("train", "poems", "-o", "a.keras", "--epochs", 2, "--resume") == 0
+    notes = textgen.load("a.keras").notes
+    assert (notes["corpus"], notes["epochs"]) == ("poems", 2)
+    capsys.readouterr()
+    pathlib.Path("poems/a.txt").write_text(TEXT + "the fox")
+    assert run(*command, "--epochs", 3, "--resume") == 2
+    error = capsys.readouterr().err
+    assert "was trained on another text than poems/a.txt, poems/b.txt.gz:" in error
+
+
+def test_dry_run_with_several_corpora(poems, capsys):
+    pathlib.Path("-c.txt").write_text("the fox\n")
+    command = ["train", "--dry-run", "--windows", "--", *poems, "-c.txt"]
+    assert run(*command) == 0
+    typed, _, code = capsys.readouterr().out.partition("In Python:")
+    typed = typed[typed.index("textgen train") :].replace("\\\n", " ")
+    arguments = main._parser().parse_args(shlex.split(typed)[1:])
+    assert arguments.corpus == [*poems, "./-c.txt"]
+    line = next(line for line in code.splitlines() if line.startswith("text = "))
+    scope = {"textgen": textgen}
+    exec(line, scope)
+    assert scope["text"] == 2 * TEXT + "the fox\n"
+
+
+def test_binary_files_of_a_folder_are_a_warning_in_one_line(poems, capsys):
+    pathlib.Path("poems/c.png").write_bytes(b"\x89PNG")
+    message = "warning: poems: 1 binary file left out: c.png.\n"
+    assert run("train", "poems", "--dry-run", "--windows") == 0
+    assert capsys.readouterr().err == f"textgen train: {message}"
+    assert run("evaluate", "nope.keras", "poems") == 2
+    assert capsys.readouterr().err.startswith(f"textgen evaluate: {message}textgen")
+
+
 # === Stopping and resuming ===
 
 
@@ -445,6 +507,9 @@ def test_command_to_resume_has_the_option_once_and_before_file_names():
         "textgen train 'a b' -o x --resume"
     )
     assert command(["train", "a", "--resume"], "--resume") == "textgen train a --resume"
+    assert (
+        command(["train", "a", "b c"], "--resume") == "textgen train a 'b c' --resume"
+    )
     assert command(["train", "--", "-a"], "--resume") == "textgen train --resume -- -a"
 
 

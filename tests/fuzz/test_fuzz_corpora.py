@@ -1,7 +1,10 @@
-"""Corpora: any bytes in any encoding, as a file, a zip file or standard input."""
+"""Corpora: any bytes in any encoding, in one file or several, compressed or not."""
 
+import bz2
 import codecs
+import gzip
 import io
+import lzma
 import math
 import zipfile
 
@@ -25,6 +28,7 @@ LINES = st.one_of(
     st.sampled_from([b"the quick", b"a" * 5000, b"\0", b"\xff\xfe", b"\xef\xbb\xbf"]),
     st.sampled_from([b"\xed\xa0\x80", b"\x1b[2J", b"\x85", b"\xe2\x80\xa8", b"\x1a"]),
 )
+COMPRESSIONS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r", b"\n\n", b"\r\r\n", b""])
 
@@ -62,7 +66,7 @@ def test_a_text_is_read_as_python_reads_it_or_refused(data, encoding):
         except ValueError as error:
             assert "text.txt" in str(error)
             refused = data.startswith(
-                (b"\x1f\x8b", b"BZh", b"PK", b"%PDF", b"\xff\xd8")
+                (b"\x1f\x8b\x08", b"BZh", b"PK", b"%PDF", b"\xff\xd8")
             )
             assert refused or b"\0" in data[:4096] or not expected(data, encoding)
         else:
@@ -89,7 +93,8 @@ def test_commands_read_any_bytes(files, data, encoding, command, choices):
             st.sampled_from(["--lines", "--lowercase", "--many-to-many"]), max_size=2
         )
     )
-    name = draw(st.sampled_from(["bytes.txt", "-", "bytes.zip"]))
+    names = ["bytes.txt", "-", "bytes.zip", "bytes.txt.gz", "folder", "folder/*"]
+    name = draw(st.sampled_from(names))
     arguments = {
         "evaluate": ["evaluate", files / "sequence.keras", name, "--unknown", "skip"],
         "train": ["train", name, "--units", 4, "--sequence-length", 3],
@@ -107,6 +112,10 @@ def test_commands_read_any_bytes(files, data, encoding, command, choices):
         (folder / "bytes.txt").write_bytes(data)
         with zipfile.ZipFile(folder / "bytes.zip", "w") as archive:
             archive.writestr("text", data)
+        (folder / "bytes.txt.gz").write_bytes(gzip.compress(data))
+        (folder / "folder").mkdir()
+        (folder / "folder" / "a.xz").write_bytes(lzma.compress(data, preset=0))
+        (folder / "folder" / "b.txt").write_bytes(data)
         result = run([*arguments, "--encoding", encoding, *flags], data)
         check(result)
     if result.code == 0:
@@ -131,3 +140,54 @@ def test_damaged_zip_files(damage, place, cut):
         else:
             assert isinstance(text, str)
             check(run(["evaluate", "none.keras", "text.zip"]), codes=(2,))
+
+
+# A zero would mean a binary file, and a byte order mark is removed from each file.
+CHARACTERS = st.characters(exclude_characters="\0\r\ufeff", exclude_categories=["Cs"])
+
+
+@given(st.lists(st.text(CHARACTERS), min_size=1, max_size=8), st.data())
+def test_a_text_in_several_files_is_the_text(lines, choices):
+    draw = choices.draw
+    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    text = "".join(line.replace("\n", end) + end for line in lines)
+    pieces = [line + end for line in text.split(end)[:-1]]
+    with empty_folder() as folder:
+        (folder / "plain.txt").write_bytes(text.encode())
+        (folder / "parts").mkdir()
+        given = []
+        while pieces:
+            count = draw(st.integers(1, len(pieces)))
+            data = "".join(pieces[:count]).encode()
+            pieces = pieces[count:]
+            kind = draw(st.sampled_from(["txt", *COMPRESSIONS]))
+            if compress := COMPRESSIONS.get(kind):
+                # Some programs write several streams, one after the other.
+                cut = draw(st.integers(0, len(data)))
+                data = compress(data[:cut]) + compress(data[cut:])
+            path = folder / "parts" / f"{len(given)}.{kind}"
+            path.write_bytes(data)
+            given.append(path)
+        expected = textgen.load_corpus("plain.txt")
+        assert expected == (folder / "plain.txt").read_text("utf-8")
+        for source in (given, "parts", "parts/*"):
+            assert textgen.load_corpus(source) == expected
+
+
+@given(
+    st.sampled_from([*COMPRESSIONS]),
+    st.binary(max_size=300),
+    st.integers(0, 400),
+    st.booleans(),
+)
+def test_damaged_compressed_files(kind, damage, place, cut):
+    data = COMPRESSIONS[kind](TEXT.encode())
+    data = data[:place] + damage + (b"" if cut else data[place + len(damage) :])
+    with empty_folder() as folder:
+        (folder / f"text.{kind}").write_bytes(data)
+        try:
+            text = textgen.load_corpus(f"text.{kind}")
+        except ValueError as error:
+            assert f"text.{kind} is" in str(error)
+        else:
+            assert text == TEXT

@@ -11,7 +11,12 @@ import textgen
 
 @pytest.mark.parametrize(
     ("corpus", "name"),
-    [("dinosaurs", "dinosaurs"), ("/home/me/po ems.txt", "po ems.txt"), ("-", None)],
+    [
+        ("dinosaurs", "dinosaurs"),
+        ("/home/me/po ems.txt", "po ems.txt"),
+        (["/home/me/a.txt", "b.txt"], "a.txt, b.txt"),
+        ("-", None),
+    ],
 )
 def test_notes(corpus, name, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/home/me/train.py", "--name", "a b"])

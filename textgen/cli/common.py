@@ -1,16 +1,22 @@
 """Functions that several commands use: read and write files, split texts."""
 
 import argparse
+import contextlib
 import os
+import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import textgen
+from textgen.cli import options
 from textgen.cli.writing import keyboard_interrupts
+from textgen.messages import printable
 from textgen.models import catalogue
-from textgen.text import corpora, splits
+from textgen.text import corpora, sources, splits
 
 
 def load(arguments: argparse.Namespace) -> Any:
@@ -38,25 +44,47 @@ def load(arguments: argparse.Namespace) -> Any:
     return model
 
 
-def read_corpus(name: str, arguments: argparse.Namespace) -> str:
+def read_corpus(name: str, arguments: argparse.Namespace, **settings: Any) -> str:
     """Returns a corpus in the `--encoding`, and in lower case with `--lowercase`.
+
+    Args:
+        name: str. The corpus, as for `textgen.load_corpus`.
+        arguments: The parsed arguments.
+        **settings: Arguments of `textgen.load_corpus` that replace the options.
 
     Raises:
         OSError, ValueError: As for `textgen.load_corpus`.
     """
-    with keyboard_interrupts():  # a download ends in order
-        return corpora.load_corpus(
-            name,
-            lowercase=getattr(arguments, "lowercase", False),
-            encoding=getattr(arguments, "encoding", "utf-8"),
-        )
+    given = {
+        "lowercase": getattr(arguments, "lowercase", False),
+        "encoding": getattr(arguments, "encoding", "utf-8"),
+    }
+    # A download ends in order.
+    with keyboard_interrupts(), short_warnings(arguments.parser):
+        return corpora.load_corpus(name, **{**given, **settings})
+
+
+@contextlib.contextmanager
+def short_warnings(parser: Any) -> Iterator[None]:
+    """Prints each warning in one line, without the line of the program.
+
+    Args:
+        parser: `options.Parser`. The options that a warning names.
+    """
+
+    def show(message: Any, *_: Any) -> None:
+        line = printable(parser.name_options(str(message)), options.MESSAGE_LIMIT)
+        print(f"{parser.prog}: warning: {line}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def corpus_notes(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the notes that a model keeps about its corpus, see `model.notes`."""
-    name = arguments.corpus
     return {
-        "corpus": "standard input" if name == "-" else Path(name).name,
+        "corpus": sources.title(arguments.corpus),
         "encoding": arguments.encoding,
         "lowercase": arguments.lowercase,
         "level": arguments.level,

@@ -32,9 +32,8 @@ def add_convert(commands: Any) -> None:
         "--corpus",
         required=True,
         metavar="CORPUS",
-        help="the text that the model was trained on: a text file, a corpus name (see "
-        "`textgen list`), or - for standard input; --encoding, --lowercase and --level "
-        "must be as in that training",
+        help=f"the text that the model was trained on: {options.CORPUS}; --encoding, "
+        "--lowercase and --level must be as in that training",
     )
     options.add_text(parser)
 

@@ -44,8 +44,7 @@ def add_evaluate(commands: Any) -> None:
     add(
         "corpus",
         metavar="CORPUS",
-        help="the text to predict: a text file, a corpus name (see `textgen list`), "
-        "or - for standard input",
+        help=f"the text to predict: {options.CORPUS}",
     )
     options.add_encoding(parser)
     add(
@@ -161,8 +160,11 @@ def _text_of_training(model: Any, arguments: argparse.Namespace) -> str:
             f"--held-out: {names} does not say which part of a text its training held "
             "out. Give --last SHARE."
         )
-    text = corpora.load_corpus(
-        arguments.corpus, encoding=str(notes.get("encoding", "utf-8"))
+    text = common.read_corpus(
+        arguments.corpus,
+        arguments,
+        lowercase=False,
+        encoding=str(notes.get("encoding", "utf-8")),
     )
     if corpora.sha256_of_text(text) != notes.get("corpus_sha256"):
         raise ValueError(

@@ -29,6 +29,12 @@ TOKEN = (
     "then each space and punctuation mark is a token too."
 )
 
+CORPUS = (
+    "a text file (also .gz, .bz2, .xz or .zip), a folder of text files, a pattern of "
+    "file names in quotes ('poems/*.txt'), a corpus name (see `textgen list`), or - "
+    "for standard input"
+)
+
 
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Adds the models and their weights."""
@@ -70,7 +76,7 @@ def add_encoding(parser: Any) -> None:
         "--encoding",
         default="utf-8",
         metavar="NAME",
-        help="character encoding of the text file, such as latin-1",
+        help="character encoding of the text files, such as latin-1",
     )
     add("--lowercase", action="store_true", help="convert the text to lower case")
 
@@ -203,8 +209,8 @@ class Parser(argparse.ArgumentParser):
         name = extra[0].partition("=")[0]
         if not name.startswith("-"):
             self.error(
-                f"one argument too many: {name}. A name with spaces needs quotes; to "
-                "join several texts, use cat a.txt b.txt | textgen ... -"
+                f"one argument too many: {name}. A name with spaces needs quotes; "
+                "several corpora of `textgen train` must follow each other"
             )
         known = [each for each in self._option_string_actions if each.startswith("--")]
         near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)

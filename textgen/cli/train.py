@@ -18,7 +18,7 @@ from textgen.cli import (
 )
 from textgen.cli.streams import lasting_output
 from textgen.quiet import import_keras
-from textgen.text import corpora
+from textgen.text import corpora, sources
 
 NO_LIMIT = 10**6  # epochs of a training that ends by the clock
 
@@ -47,7 +47,7 @@ def _train(arguments: argparse.Namespace) -> None:
     command = train_safety.command_of(arguments.argv, "--resume")
     with (
         train_safety.Guard(output) as guard,
-        train_safety.short_warnings(arguments.parser),
+        common.short_warnings(arguments.parser),
     ):
         if arguments.resume:
             guard.message = f"Stopped. To continue: {command}"
@@ -90,8 +90,9 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _read(arguments: argparse.Namespace) -> str:
     """Reads the corpus."""
-    print(f"Reading {arguments.corpus}", flush=True)
-    return corpora.load_corpus(arguments.corpus, encoding=arguments.encoding)
+    print(f"Reading {sources.shortened(arguments.corpus)}", flush=True)
+    with common.short_warnings(arguments.parser):
+        return corpora.load_corpus(arguments.corpus, encoding=arguments.encoding)
 
 
 def _dry_run(arguments: argparse.Namespace) -> str:
@@ -156,7 +157,7 @@ def _prepare(
         **common.corpus_notes(arguments),
     }
     if model is not None:
-        train_checks.check_text(notes, before, checkpoints, arguments.corpus)
+        train_checks.check_text(notes, before, checkpoints, arguments)
         train_checks.check_options(arguments, before, checkpoints)
     text = text.lower() if arguments.lowercase else text
     vocabulary = _vocabulary(text, arguments)
@@ -192,7 +193,7 @@ def _prepare(
         if model.vocabulary != vocabulary:  # an old checkpoint lacks the options
             raise ValueError(
                 f"{checkpoints.last} was trained on another text than "
-                f"{arguments.corpus}: the vocabularies differ."
+                f"{sources.shortened(arguments.corpus)}: the vocabularies differ."
             )
         _change_optimizer(keras, model, arguments, len(train))
         progress = ("epochs", "steps", "held_out_nats", "curve")

@@ -10,7 +10,7 @@ from typing import Any
 
 from textgen.cli import common, options
 from textgen.layers.cells import GATES
-from textgen.text import splits
+from textgen.text import sources, splits
 
 # A resumed training must repeat these options.
 SAME = (
@@ -149,7 +149,10 @@ def options_to_repeat(
 
 
 def check_text(
-    now: dict[str, Any], before: dict[str, Any], checkpoints: Any, corpus: str
+    now: dict[str, Any],
+    before: dict[str, Any],
+    checkpoints: Any,
+    arguments: argparse.Namespace,
 ) -> None:
     """Raises ValueError if a resumed training has another text.
 
@@ -157,13 +160,14 @@ def check_text(
         now: The notes of this run.
         before: The notes of the checkpoint.
         checkpoints: `textgen.Checkpoints`.
-        corpus: str. The corpus of this run.
+        arguments: The parsed arguments of this run.
     """
     texts = [each.get("corpus_sha256") for each in (before, now)]
     if texts[0] not in (None, texts[1]):
         raise ValueError(
-            f"{checkpoints.last} was trained on another text than {corpus}: their "
-            f"SHA-256 are {texts[0]} and {texts[1]}."
+            f"{checkpoints.last} was trained on another text than "
+            f"{sources.shortened(arguments.corpus)}: their SHA-256 are {texts[0]} and "
+            f"{texts[1]}."
         )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import math
+import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -139,7 +140,8 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
     if arguments.minutes is not None:
         words = ["--minutes", _number(arguments.minutes), *words]
     words += ["--validation", _number(arguments.validation)]
-    read, size = [repr(arguments.corpus)], arguments.vocabulary_size
+    corpus, size = arguments.corpus, arguments.vocabulary_size
+    read = [repr(corpus if corpus[1:] else corpus[0])]
     tokens = ["text"]
     if arguments.lowercase:
         words.append("--lowercase")
@@ -156,7 +158,7 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
     paragraphs = [str(choice)] if choice is not None else []
     paragraphs += [
         "The same training as a command:",
-        _command(arguments.corpus, words),
+        _command(corpus, words),
         "In Python:",
         explanation.python(
             setup,
@@ -197,9 +199,11 @@ def _number(value: Any) -> str:
     return f"{value:.0f}" if whole else str(value)
 
 
-def _command(corpus: str, words: Sequence[str]) -> str:
+def _command(corpus: Sequence[str], words: Sequence[str]) -> str:
     """Returns a command in several lines."""
-    lines = [shlex.join(["textgen", "train", corpus])]
+    # Not options: a file with the name -a is also ./-a.
+    names = [f"./{each}" if re.match("-.", each) else each for each in corpus]
+    lines = [shlex.join(["textgen", "train", *names])]
     for word in words:
         if word.startswith("--") or not lines[1:]:
             lines.append(shlex.quote(word))

@@ -20,8 +20,8 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
     """Adds the command `train` to the parser; returns the parser of its options."""
     parser = commands.add_parser(
         "train",
-        help="train a model on a text file or a named corpus",
-        usage="%(prog)s CORPUS [options]",
+        help="train a model on text files or a named corpus",
+        usage="%(prog)s CORPUS [CORPUS ...] [options]",
         description="Train a recurrent language model on a text: it learns to predict "
         "the next token. A token is a character, or a word with --level word. The "
         "network and its training are chosen for the text, the machine and --minutes; "
@@ -35,8 +35,9 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "corpus",
+        nargs="+",
         metavar="CORPUS",
-        help="text file, corpus name (see `textgen list`), or - for standard input",
+        help=f"{options.CORPUS}; several are joined in the order given",
     )
     add(
         "-o",

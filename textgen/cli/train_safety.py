@@ -8,14 +8,11 @@ import signal
 import sys
 import tempfile
 import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from textgen import files, quiet
-from textgen.cli.options import MESSAGE_LIMIT
-from textgen.messages import printable
 
 
 class Guard:
@@ -108,23 +105,6 @@ def diverged(error: Any, arguments: argparse.Namespace) -> ValueError:
     if error.kept is not None:
         rate.append("--resume")
     return ValueError(f"{error} For example: {command_of(arguments.argv, *rate)}")
-
-
-@contextlib.contextmanager
-def short_warnings(parser: Any) -> Iterator[None]:
-    """Prints each warning in one line, without the line of the program.
-
-    Args:
-        parser: `options.Parser`. The options that a warning names.
-    """
-
-    def show(message: Any, *_: Any) -> None:
-        line = printable(parser.name_options(str(message)), MESSAGE_LIMIT)
-        print(f"textgen train: warning: {line}", file=sys.stderr)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield
 
 
 def log_callback(keras: Any, path: str, append: bool) -> Any:

@@ -1,6 +1,5 @@
 """Training texts: from files, standard input or the registry of named corpora."""
 
-import codecs
 import dataclasses
 import difflib
 import errno
@@ -10,12 +9,13 @@ import importlib.resources
 import io
 import os
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from textgen import files
 from textgen.messages import printable
-from textgen.text import archive, download
+from textgen.text import archive, download, encodings, sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,43 +97,58 @@ CORPORA: dict[str, Corpus] = {
 
 
 def load_corpus(
-    name_or_path: str | os.PathLike[str],
+    name_or_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     lowercase: bool = False,
     encoding: str = "utf-8",
 ) -> str:
     """Returns a corpus as one string.
 
-    The text equals `open(path, encoding=encoding).read()`: `"\\r\\n"` and `"\\r"`
-    become `"\\n"`. A byte order mark at the start is removed.
+    The text of a file equals `open(path, encoding=encoding).read()`: `"\\r\\n"` and
+    `"\\r"` become `"\\n"`. A byte order mark at the start is removed. A file of gzip,
+    bzip2 or xz, and a zip file of one text, are unpacked in memory.
+
+    Several texts are joined in their order. If one does not end with a newline, a
+    newline is added before the next one. Empty ones add nothing.
 
     A name of `textgen.CORPORA` is searched in this order: a file with this path, the
     folder `TEXTGEN_DATA`, the package, the cache folder (`TEXTGEN_CACHE`, or `textgen`
     in `XDG_CACHE_HOME`, or `~/.cache/textgen`). If the corpus is in none of them, it is
     downloaded into the cache folder. The registered SHA-256 is checked, except for a
-    file with this path.
+    file with this path. For a folder of this name, give `"./NAME"`.
 
     Args:
-        name_or_path: str or path. A name of `textgen.CORPORA`, the path of a text
-            file, the path of a zip file that holds one text file, or `"-"` for
-            standard input.
+        name_or_path: str, path, or a list or tuple of them. Each is one of these:
+
+            - A name of `textgen.CORPORA`.
+            - The path of a text file, also a compressed one (`.gz`, `.bz2`, `.xz`,
+              `.zip`).
+            - The path of a folder: all its text files and those of its subfolders, in
+              the order of `sorted(paths)`. Hidden files and folders are left out.
+              Binary files are left out with a warning.
+            - A pattern of `glob`, such as `"poems/*.txt"` or `"poems/**/*.txt"`: all
+              files that fit, in the order of `sorted(paths)`. A file that exists with
+              this very name comes first.
+            - `"-"` for standard input, alone.
         lowercase: bool. Whether to convert the text to lower case. Defaults to
             `False`.
-        encoding: str. Encoding of the file. Defaults to `"utf-8"`.
+        encoding: str. Encoding of the files. Defaults to `"utf-8"`.
 
     Returns:
         str. The text, not empty.
 
     Raises:
-        FileNotFoundError: The file or name does not exist (the message suggests
-            similar names), or textgen is not installed.
-        IsADirectoryError: The path is a folder.
-        OSError: The file cannot be read or downloaded, or the path is a device or a
-            named pipe. A download is given up after 300 seconds, or when it is longer
-            than the registered text can be.
-        ValueError: The file is empty, its SHA-256 is not the registered one, or it has
-            bytes that are not valid in `encoding` (the message gives the byte offset).
-            Or it is a zip file that unpacks to more than 64 MB and more than 50 times
-            its size.
+        FileNotFoundError: A file or name does not exist (the message suggests similar
+            names), a folder has no text file, no file fits a pattern, or textgen is
+            not installed.
+        OSError: A file cannot be read or downloaded, or a path is that of a device or
+            a named pipe. A download is given up after 300 seconds, or when it is
+            longer than the registered text can be.
+        TypeError: `name_or_path` is none of the above.
+        ValueError: The text is empty, the SHA-256 of a file is not the registered one,
+            or a file has bytes that are not valid in `encoding` (the message gives the
+            byte offset, and names an encoding that may be right). Or a compressed file
+            is damaged, or unpacks to more than 64 MB and more than 50 times its size.
+            The message names the file.
 
     Example:
 
@@ -141,31 +156,75 @@ def load_corpus(
     names = textgen.load_corpus("dinosaurs", lowercase=True).split()
     ```
     """
-    name = os.fspath(name_or_path)
-    if name == "-":
-        source, data = "standard input", sys.stdin.buffer.read()
-    else:
-        path = _find(name)
-        source, data = str(path), _read(path)
-    text = _decode(data, encoding, source)
+    names = sources.names_of(name_or_path)
+    text = sources.joined(text for name in names for text in _texts(name, encoding))
     if not text:
-        raise ValueError(f"{source} is empty: a corpus needs at least one character.")
+        shown = sources.shortened(names)
+        what = "standard input" if shown == sources.STANDARD_INPUT else shown
+        raise ValueError(
+            f"{what} {'are' if names[1:] else 'is'} empty: a corpus needs at least one "
+            "character."
+        )
     return text.lower() if lowercase else text
+
+
+def _texts(name: str, encoding: str) -> Iterator[str]:
+    """Yields the texts that a name stands for: more than one for folder or pattern."""
+    if name == sources.STANDARD_INPUT:
+        source = "standard input"
+        data = archive.read(io.BytesIO(sys.stdin.buffer.read()), source)
+        yield encodings.decode(data, encoding, source)
+        return
+    path = Path(os.path.expanduser(name))
+    if name in CORPORA:
+        paths = [_find(name)]
+    elif name and path.is_dir():
+        yield from _texts_of_folder(path, encoding)
+        return
+    elif sources.is_pattern(name) and not path.exists():
+        paths = sources.files_of_pattern(str(path))
+        if not paths:
+            raise FileNotFoundError(
+                f"{name!r} is no existing file, and as a pattern, it fits no file."
+            )
+    else:
+        paths = [_find(name)]
+    for each in paths:
+        yield encodings.decode(_read(each), encoding, str(each))
+
+
+def _texts_of_folder(folder: Path, encoding: str) -> Iterator[str]:
+    """Yields the texts of a folder; warns of files that are no text."""
+    binary, found = [], False
+    for path in sources.files_of_folder(folder):
+        data = _read(path)
+        if encodings.why_binary(data, encoding) or encodings.has_zeros(data, encoding):
+            binary.append(str(path.relative_to(folder)))
+        else:
+            found = True
+            yield encodings.decode(data, encoding, str(path))
+    if not found:
+        raise FileNotFoundError(
+            f"The folder {folder} has no text file. Hidden files and binary files do "
+            "not count."
+        )
+    if binary:
+        warnings.warn(
+            f"{folder}: {len(binary)} binary file{'s' if binary[1:] else ''} left out: "
+            f"{printable(sources.shortened(binary))}.",
+            stacklevel=6,  # the caller of `load_corpus`
+        )
 
 
 def _find(name: str) -> Path:
     """Returns the path of a corpus file; downloads the file if necessary."""
     path = Path(os.path.expanduser(name))
     corpus = CORPORA.get(name)
-    if path.is_dir() and corpus is None:
-        raise IsADirectoryError(
-            f"{name!r} is a folder. Give the path of one text file."
-        )
     if path.exists() and not path.is_dir():
         return path
     if corpus is None:
         raise FileNotFoundError(
-            f"{name!r} is neither an existing file nor the name of a corpus. "
+            f"{name!r} is neither an existing file or folder nor the name of a corpus. "
             + suggestion(name, CORPORA)
         )
     if folder := os.environ.get("TEXTGEN_DATA"):
@@ -210,9 +269,7 @@ def _read(path: Path) -> bytes:
             f"{error} To read a corpus from a pipe, give - as name."
         ) from None
     with file:
-        if path.suffix.lower() == ".zip":
-            return archive.read(file, str(path))
-        return file.read()
+        return archive.read(file, str(path))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -265,56 +322,3 @@ def _download(corpus: Corpus, path: Path) -> None:
     _check(hashlib.sha256(data).hexdigest(), corpus, corpus.url, remedy)
     with files.replacing(path) as file:
         file.write(data)
-
-
-# First bytes of common files that are not text.
-_BINARY = {
-    b"\x1f\x8b": ("a gzip file", "Unpack it with gunzip."),
-    b"BZh": ("a bzip2 file", "Unpack it with bunzip2."),
-    b"\xfd7zXZ\x00": ("an xz file", "Unpack it with unxz."),
-    b"PK\x03\x04": ("a zip file", "Name it .zip or unpack it. Save .docx as text."),
-    b"%PDF-": ("a PDF file", "Convert it to text, for example with pdftotext."),
-    b"\x89HDF": ("an HDF5 file", "It may be a model file. Give a text file."),
-    b"\x89PNG": ("an image", "Give a text file."),
-    b"\xff\xd8\xff": ("an image", "Give a text file."),
-}
-
-
-def _check_text(data: bytes, encoding: str, source: str) -> None:
-    """Raises ValueError for bytes of a binary file, also in single-byte encodings."""
-    for start, (kind, remedy) in _BINARY.items():
-        if data.startswith(start):
-            raise ValueError(f"{source} is {kind}, not a text file. {remedy}")
-    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if b"\x00" in data[:4096] and not marked and not encoding.lower().startswith("utf"):
-        raise ValueError(
-            f"{source} has zero bytes: it is a binary file, or its encoding is not "
-            f"{encoding}. Give a text file, or its encoding, for example 'utf-16'."
-        )
-
-
-def _decode(data: bytes, encoding: str, source: str) -> str:
-    _check_text(data, encoding, source)
-    try:
-        text = data.decode(encoding)
-    except LookupError:
-        raise ValueError(
-            f"encoding={encoding!r} is not known to Python. Try 'utf-8', 'latin-1' or "
-            "'cp1252'."
-        ) from None
-    except ValueError as error:
-        if not isinstance(error, UnicodeDecodeError):
-            raise ValueError(
-                f"{source} is not valid {encoding}: {printable(error)}."
-            ) from None
-        marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        guess = "utf-16" if marked and "16" not in encoding else "latin-1"
-        # Some codecs remove a byte order mark before they decode.
-        offset = error.start + len(data) - len(error.object)
-        raise ValueError(
-            f"{source} is not valid {encoding}: byte 0x{data[offset]:02x} at "
-            f"offset {offset}. Give the encoding of the file, for example "
-            f"encoding={guess!r}."
-        ) from None
-    newlines = io.IncrementalNewlineDecoder(None, translate=True)
-    return newlines.decode(text.removeprefix("\ufeff"), final=True)

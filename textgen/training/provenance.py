@@ -3,22 +3,28 @@
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from textgen.text import corpora
+from textgen.text import corpora, sources
 
 
 def training_notes(
-    corpus: str, text: str, seed: int, command: str | None = None, **more: Any
+    corpus: str | Sequence[str],
+    text: str,
+    seed: int,
+    command: str | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """Returns what is needed to repeat a training, for `model.notes`.
 
     Args:
-        corpus: str. Name of the corpus, or path of its file; the notes contain the name
-            of the file only.
+        corpus: str or list of str, as for `textgen.load_corpus`: a name, a path, or
+            several. The notes contain the names of files only, without their folders;
+            of more than six, the first five and the number of the others.
         text: str. The text, before it is converted to lower case.
         seed: int. The seed of the training.
         command: str or `None`. The command that started the training. Defaults to
@@ -45,7 +51,7 @@ def training_notes(
     if command is None:
         command = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
     return {
-        "corpus": "standard input" if corpus == "-" else Path(corpus).name,
+        "corpus": sources.title(corpus),
         "corpus_sha256": corpora.sha256_of_text(text),
         "seed": seed,
         "versions": {**versions, "python": platform.python_version()},
