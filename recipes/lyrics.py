@@ -27,7 +27,7 @@ command = textgen.plain_exits()  # no traceback after Ctrl-C
 keras = textgen.import_keras()  # without the start-up lines of TensorFlow
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("path", help="text file, zip file of one, or name of a corpus")
+parser.add_argument("path", help="text file or name of a corpus")
 parser.add_argument("--prefixes", nargs="+", metavar="TEXT", help="texts to continue")
 parser.add_argument("--epochs", type=int, default=250, help="epochs of each training")
 parser.add_argument("--every", type=int, default=50, help="epochs between samples")
