@@ -1,10 +1,10 @@
-"""Generates dinosaur names with two GRU layers, trained on the built-in list.
+"""Generates dinosaur names with a regularised LSTM layer, trained on the built-in list.
 
     python recipes/dinosaurs.py
     python recipes/dinosaurs.py --resume --epochs 40
 
-It takes about half a minute on two cores. The validation loss falls to 1.68 nats per
-character. Some names: Rilgosaurus, Amerosaurus, Hankulong.
+It takes about half a minute on two cores. The validation loss falls to 1.63 nats per
+character. Some names: Moyolong, Yambersaurus, Boleniraptor.
 
 90 % of the names are for training, the rest for validation. The recipe writes
 dinosaurs.keras (the weights of the best epoch), dinosaurs.csv (the learning curve) and
