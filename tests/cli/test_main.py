@@ -156,7 +156,7 @@ NAMED = {
     "train text.txt --seed -1": "--seed -1 must be at least 0",
     "train text.txt --seed 4294967296": "--seed 4294967296 must be at most 4294967295",
     "train text.txt --prompt th→": "Not in .* '→' at position 2. Give another --prompt",
-    "train text.txt --many-to-many --batch-size 500": "The training part .* "
+    "train text.txt --many-to-many --units 4 --batch-size 500": "The training part .* "
     "smaller --batch-size or --sequence-length",
     "train text.txt --resume": "--resume: the folder model.checkpoints does not",
     "train text.txt -o nope/a.keras": "--output nope/a.keras: the folder nope does not",

@@ -243,7 +243,7 @@ def test_word_level_is_not_cut_within_a_word(capsys):
         f"{letter}{number}word" for number, letter in enumerate("abcdefghij" * 9)
     )
     pathlib.Path("words.txt").write_text(words)
-    for share in (0.2, 0.21, 0.22, 0.23):
+    for share in (0.21, 0.22):
         options = ["--level", "word", "--sequence-length", 4, "--validation", share]
         code = run(
             "train", "words.txt", "-o", "a.keras", "--overwrite", *options, *TRAIN

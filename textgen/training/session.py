@@ -161,7 +161,7 @@ class Session:
             return self._of.batches // steps > self._batches_written // steps
         if time.monotonic() - self._wrote < (seconds or _PAUSE):
             return False
-        expected = self._writing + self._write_time
+        expected = self._writing + 2 * self._write_time  # with the state at the end
         return seconds is not None or expected <= _WRITING * self._elapsed()
 
     def _write(self) -> None:
