@@ -201,6 +201,17 @@ def test_options_of_adaptation_are_checked(model_file, options, message, capsys)
     assert message in capsys.readouterr().err
 
 
+def record_scores(monkeypatch):
+    """Replaces `score`; returns the list of the texts that it gets."""
+    scored = []
+    monkeypatch.setattr(
+        textgen.LanguageModel,
+        "score",
+        lambda self, text, **_: scored.append(text) or Score(*[0.0] * 6),
+    )
+    return scored
+
+
 @pytest.mark.parametrize(
     ("text", "options"),
     [
@@ -225,12 +236,7 @@ def test_evaluate_scores_what_train_held_out(text, options, capsys, monkeypatch)
     model = textgen.load("a.keras")
     expected = model.vocabulary.decode(held_out[0])
 
-    scored = []
-    monkeypatch.setattr(
-        textgen.LanguageModel,
-        "score",
-        lambda self, text, **_: scored.append(text) or Score(*[0.0] * 6),
-    )
+    scored = record_scores(monkeypatch)
     options = ["--seed", 3, *options] if "--lines" in options else []
     assert run("evaluate", "a.keras", "text.txt", "--last", 0.2, *options) == 0
     [found] = scored
@@ -252,12 +258,7 @@ def test_held_out_part_in_lower_case_and_another_encoding(capsys, monkeypatch):
     pathlib.Path("text.txt").write_bytes(text.encode("latin-1"))
     options = ["--lowercase", "--encoding", "latin-1", "--validation", 0.5]
     assert run("train", "text.txt", "-o", "a.keras", *options, *TRAIN) == 0
-    scored = []
-    monkeypatch.setattr(
-        textgen.LanguageModel,
-        "score",
-        lambda self, text, **_: scored.append(text) or Score(*[0.0] * 6),
-    )
+    scored = record_scores(monkeypatch)
     assert run("evaluate", "a.keras", "text.txt", "--held-out") == 0
     assert scored == [text.lower()[len(text) // 2 :]]
 
