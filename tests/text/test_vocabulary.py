@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from textgen import Vocabulary
-from textgen.text import vocabulary
+from textgen.text import levels, vocabulary
 from textgen.text.unknown import UnknownSymbolsError
 
 LEVELS = ("character", "word")
@@ -54,6 +54,45 @@ def assert_round_trip(text, level):
     assert "".join(built.tokens(text)) == text
 
 
+def cut_at_random(text, source):
+    """Returns the text in pieces, some of them empty or single characters."""
+    cuts = sorted(source.randrange(len(text) + 1) for _ in range(source.randrange(30)))
+    return [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_pieces_of_a_text_have_the_ids_of_the_text(level):
+    source = random.Random(0)
+    texts = [*TEXTS.values(), *map(random_text, range(30)), "don't y'all''d 'tis o'"]
+    for text in texts * 5:
+        built = Vocabulary.from_text(text + "\n", level)
+        encoder = built.encoder()
+        pieces = [encoder.feed(piece) for piece in cut_at_random(text, source)]
+        ids = np.concatenate([*pieces, encoder.flush()])
+        np.testing.assert_array_equal(ids, built.encode(text))
+        assert ids.dtype == built.dtype
+
+
+def test_pieces_with_unknown_symbols():
+    built = Vocabulary.from_text("it is a 'word'", "word")
+    encoder = built.encoder()
+    encoder.feed("it is a wo")
+    with pytest.raises(UnknownSymbolsError, match="'world' at position 8"):
+        encoder.feed("rld 'word'")
+    encoder = built.encoder("skip")
+    ids = [*encoder.feed("a wo"), *encoder.feed("rld wor"), *encoder.feed("d is")]
+    assert built.decode([*ids, *encoder.flush()]) == "a  word is"
+    with pytest.raises(ValueError, match="unknown='x' must be"):
+        built.encoder("x")
+
+
+def test_a_word_in_pieces_is_not_longer_than_a_symbol():
+    encoder = Vocabulary.from_text("a", "word").encoder()
+    with pytest.raises(ValueError, match="more than 65,536"):
+        for _ in range(100):
+            encoder.feed("a" * 1000)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_round_trip(text, level):
@@ -64,7 +103,7 @@ def test_round_trip(text, level):
 @pytest.mark.parametrize("seed", range(25))
 def test_round_trip_of_random_text(seed, level, monkeypatch):
     if seed % 2:
-        monkeypatch.setattr(vocabulary, "_PIECE", 1 + seed % 7)
+        monkeypatch.setattr(levels, "_PIECE", 1 + seed % 7)
     assert_round_trip(random_text(seed), level)
 
 
@@ -146,7 +185,7 @@ def test_size_for_corpus(corpus_text, name, lowercase, size):
 def test_error_names_symbol_and_position(
     monkeypatch, piece, level, known, text, symbol, position
 ):
-    monkeypatch.setattr(vocabulary, "_PIECE", piece)
+    monkeypatch.setattr(levels, "_PIECE", piece)
     built = Vocabulary.from_text(known, level)
     message = rf" {len(built)} symbols: {symbol} at position {position}.*unknown="
     with pytest.raises(ValueError, match=message):
@@ -166,7 +205,7 @@ def test_error_names_symbol_and_position(
     ],
 )
 def test_unknown_policies(monkeypatch, piece, level, known, unknown, text, expected):
-    monkeypatch.setattr(vocabulary, "_PIECE", piece)
+    monkeypatch.setattr(levels, "_PIECE", piece)
     policy_of_vocabulary = Vocabulary.from_text(known, level, unknown=unknown)
     assert policy_of_vocabulary.decode(policy_of_vocabulary.encode(text)) == expected
     policy_of_call = Vocabulary.from_text(known, level)
@@ -228,7 +267,7 @@ def test_match_case_before_the_policy():
 
 @pytest.mark.parametrize("piece", [2, 1 << 20])
 def test_all_unknown_symbols_are_named_at_once(monkeypatch, piece):
-    monkeypatch.setattr(vocabulary, "_PIECE", piece)
+    monkeypatch.setattr(levels, "_PIECE", piece)
     built = Vocabulary("ab")
     with pytest.raises(UnknownSymbolsError) as info:
         built.encode("axbyaxz")
@@ -256,7 +295,7 @@ def test_all_unknown_symbols_are_named_at_once(monkeypatch, piece):
     ],
 )
 def test_max_size_keeps_the_most_frequent(monkeypatch, piece, text, max_size, expected):
-    monkeypatch.setattr(vocabulary, "_PIECE", piece)
+    monkeypatch.setattr(levels, "_PIECE", piece)
     assert "".join(Vocabulary.from_text(text, max_size=max_size).symbols) == expected
 
 
@@ -312,7 +351,7 @@ def test_encode_takes_the_memory_of_its_result(level, unknown):
 
     # One piece: a word as a str, its place in a list, and its id in a few arrays; the
     # growing array has an eighth to spare.
-    piece = vocabulary._PIECE * (sys.getsizeof(words[-1]) + 8 + 24)
+    piece = levels._PIECE * (sys.getsizeof(words[-1]) + 8 + 24)
     assert peak < ids.nbytes * 9 / 8 + piece + 10_000
     assert peak < ids.nbytes + 0.75 * sys.getsizeof(text)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from textgen.layers.cells import CELLS
-from textgen.text.vocabulary import LEVELS
+from textgen.text.levels import LEVELS
 
 Rule = Callable[[Any, Any, str], None]
 

@@ -26,13 +26,31 @@ class Decoder:
         return ""
 
 
+class Encoder:
+    """Base class: encodes one text that comes in pieces, such as a long file.
+
+    The ids, joined, are those that `Tokenizer.encode` returns for the whole text,
+    wherever it was cut. An encoder holds back what the next piece could change, such as
+    the last word.
+    """
+
+    def feed(self, text: str) -> np.ndarray:
+        """Takes the next piece; returns the ids that are certain, `(tokens,)`."""
+        raise NotImplementedError
+
+    def flush(self) -> np.ndarray:
+        """Returns the ids of what was held back, when no more text comes."""
+        raise NotImplementedError
+
+
 class Tokenizer:
     """Base class: converts text to ids and back.
 
     Ids are integers from 0 to `len(tokenizer) - 1`. The id -1 means "no token": its
     one-hot row is zero, and it decodes to the empty text.
 
-    Subclasses set `symbols`, and implement `encode`, `decoder` and `get_config`.
+    Subclasses set `symbols`, and implement `encode`, `encoder`, `decoder` and
+    `get_config`.
 
     Attributes:
         symbols: tuple of str. The text of each token, by id.
@@ -62,6 +80,14 @@ class Tokenizer:
         self, text: str, unknown: str | None = None, match_case: bool = True
     ) -> np.ndarray:
         """Returns the ids of a text, of shape `(tokens,)`."""
+        raise NotImplementedError
+
+    def encoder(self, unknown: str | None = None) -> Encoder:
+        """Returns an encoder of one text, which takes it in pieces.
+
+        Args:
+            unknown: str or `None`. As for `encode`.
+        """
         raise NotImplementedError
 
     def decoder(self) -> Decoder:

@@ -4,22 +4,26 @@ import collections
 import functools
 import itertools
 import json
-import re
-import reprlib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
 from textgen.messages import printable
-from textgen.text.tokenizer import Decoder, Tokenizer
+from textgen.text.levels import (
+    SymbolSplitter,
+    check_length,
+    check_level,
+    code_points,
+    length_of,
+    pieces_of,
+    quoted,
+    symbols_of,
+)
+from textgen.text.tokenizer import Decoder, Encoder, Tokenizer
 from textgen.text.unknown import UnknownSymbolsError
 
-LEVELS = ("character", "word")
-
-# Limits of a vocabulary, so that all of them can be saved and loaded.
-_MAX_SYMBOLS = 1 << 24
-_MAX_LENGTH = 1 << 16  # characters of a symbol
+_MAX_SYMBOLS = 1 << 24  # so that all vocabularies can be saved and loaded
 
 # Typographic characters, and the plain ones that old texts have instead.
 _PLAIN = str.maketrans(
@@ -30,10 +34,6 @@ _PLAIN = str.maketrans(
         **dict.fromkeys("\t\u00a0\u2002\u2003\u2009\u202f", " "),
     }
 )
-
-# `encode` works on pieces of this many symbols, so that its working memory does not
-# grow with the text. A piece of words takes about 60 bytes per word: 1 MB.
-_PIECE = 1 << 14
 
 
 class Vocabulary(Tokenizer):
@@ -74,7 +74,7 @@ class Vocabulary(Tokenizer):
         level: str = "character",
         unknown: str = "error",
     ) -> None:
-        _check_level(level)
+        check_level(level)
         self.level = level
         self.symbols: tuple[str, ...] = tuple(sorted(_checked(symbols, level)))
         self.ids = {symbol: index for index, symbol in enumerate(self.symbols)}
@@ -113,8 +113,8 @@ class Vocabulary(Tokenizer):
             )
         if not text:
             raise ValueError("The text is empty: a vocabulary needs its symbols.")
-        _check_level(level)
-        tokens = _tokens(text, level)
+        check_level(level)
+        tokens = symbols_of(text, level)
         stand_in = [] if unknown in ("error", "skip") else [unknown]
         if max_size is None:
             symbols = set(stand_in).union(tokens)
@@ -134,7 +134,7 @@ class Vocabulary(Tokenizer):
 
     def tokens(self, text: str) -> Iterable[str]:
         """Splits a text into the symbols of this level; joined, they are the text."""
-        return _tokens(text, self.level)
+        return symbols_of(text, self.level)
 
     def encode(
         self, text: str, unknown: str | None = None, match_case: bool = True
@@ -169,18 +169,9 @@ class Vocabulary(Tokenizer):
         if not match_case:
             text = self._composed(text)
         missing: dict[str, int] = {}
-        replacement = -1 if unknown in ("error", "skip") else self.ids[unknown]
-        for tokens in _pieces(text, self.level):
-            ids = self._lookup(tokens)
-            for index in np.flatnonzero(ids < 0).tolist():
-                symbol = tokens[index]
-                found = -1 if match_case else self._other_form(symbol)
-                if found < 0 and unknown == "error" and symbol not in missing:
-                    missing[symbol] = position + sum(map(len, tokens[:index]))
-                ids[index] = replacement if found < 0 else found
-            characters = isinstance(tokens, str)
-            position += len(tokens) if characters else sum(map(len, tokens))
-            known = ids[ids >= 0]
+        for tokens in pieces_of(text, self.level):
+            known = self._encode_piece(tokens, position, unknown, match_case, missing)
+            position += length_of(tokens)
             if count + len(known) > len(result):
                 # Growing by an eighth is rare and wastes little. `refcheck=False`: no
                 # other reference exists, so the array can grow in place.
@@ -192,6 +183,45 @@ class Vocabulary(Tokenizer):
             raise UnknownSymbolsError(missing, len(self))
         result.resize(count, refcheck=False)
         return result
+
+    def _encode_piece(
+        self,
+        tokens: str | list[str],
+        position: int,
+        unknown: str,
+        match_case: bool,
+        missing: dict[str, int],
+    ) -> np.ndarray:
+        """Returns the ids of some symbols of a text, int32.
+
+        Args:
+            tokens: The symbols.
+            position: int. Where they begin in the text.
+            unknown: str. As for `encode`.
+            match_case: bool. As for `encode`.
+            missing: dict. Gets the unknown symbols with the policy `"error"`.
+        """
+        ids = self._lookup(tokens)
+        replacement = -1 if unknown in ("error", "skip") else self.ids[unknown]
+        for index in np.flatnonzero(ids < 0).tolist():
+            symbol = tokens[index]
+            found = -1 if match_case else self._other_form(symbol)
+            if found < 0 and unknown == "error" and symbol not in missing:
+                missing[symbol] = position + length_of(tokens[:index])
+            ids[index] = replacement if found < 0 else found
+        return ids[ids >= 0]
+
+    def encoder(self, unknown: str | None = None) -> Encoder:
+        """Returns an encoder of one text, which takes it in pieces.
+
+        Args:
+            unknown: str or `None`. As for `encode`.
+
+        Raises:
+            UnknownSymbolsError: In `feed` and `flush`, as for `encode`. The positions
+                count from the start of the text.
+        """
+        return _VocabularyEncoder(self, unknown)
 
     def decoder(self) -> Decoder:
         """Returns a decoder; each symbol is complete, so nothing is held back."""
@@ -244,12 +274,12 @@ class Vocabulary(Tokenizer):
         """
         if type(config) is not dict or set(config) != {"level", "unknown", "symbols"}:
             raise ValueError(
-                f"{_quoted(config)} is not a vocabulary: it must have the fields "
+                f"{quoted(config)} is not a vocabulary: it must have the fields "
                 "level, unknown and symbols."
             )
         symbols = config["symbols"]
         if type(symbols) is not list or not all(type(each) is str for each in symbols):
-            raise ValueError(f"symbols={_quoted(symbols)} must be a list of str.")
+            raise ValueError(f"symbols={quoted(symbols)} must be a list of str.")
         if not all(one < other for one, other in itertools.pairwise(symbols)):
             raise ValueError("symbols must be sorted, without duplicates.")
         return cls(symbols, config["level"], config["unknown"])
@@ -259,14 +289,14 @@ class Vocabulary(Tokenizer):
             unknown not in ("error", "skip") and unknown not in self.ids
         ):
             raise ValueError(
-                f"unknown={_quoted(unknown)} must be 'error', 'skip' or a symbol of "
+                f"unknown={quoted(unknown)} must be 'error', 'skip' or a symbol of "
                 "the vocabulary."
             )
 
     @functools.cached_property
     def _table(self) -> np.ndarray:
         """The id of each code point up to the last of the vocabulary; -1: unknown."""
-        codes = _code_points("".join(self.symbols))
+        codes = code_points("".join(self.symbols))
         table = np.full(int(codes.max()) + 2, -1, np.int32)
         table[codes] = np.arange(len(self))
         return table
@@ -275,7 +305,7 @@ class Vocabulary(Tokenizer):
         """Returns the ids of symbols, int32; -1 for unknown ones."""
         if isinstance(tokens, str):
             # The last entry of the table is -1, for all code points beyond the table.
-            return self._table[np.minimum(_code_points(tokens), len(self._table) - 1)]
+            return self._table[np.minimum(code_points(tokens), len(self._table) - 1)]
         ids = map(self.ids.get, tokens, itertools.repeat(-1))
         return np.fromiter(ids, np.int32, len(tokens))
 
@@ -305,22 +335,12 @@ class Vocabulary(Tokenizer):
         return -1
 
 
-def _quoted(value: object) -> str:
-    """Returns a value for a message: one short line."""
-    return printable(reprlib.repr(value), 60)
-
-
-def _check_level(level: str) -> None:
-    if not isinstance(level, str) or level not in LEVELS:
-        raise ValueError(f"level={_quoted(level)} must be one of {', '.join(LEVELS)}.")
-
-
 def _checked(symbols: Iterable[str], level: str) -> set[str]:
     """Returns the different symbols; raises ValueError if one is not valid."""
     try:
         unique = set(symbols)
     except TypeError:  # not iterable, or an item is not hashable
-        raise ValueError(f"symbols={_quoted(symbols)} must be str.") from None
+        raise ValueError(f"symbols={quoted(symbols)} must be str.") from None
     if not 0 < len(unique) <= _MAX_SYMBOLS:
         raise ValueError(
             "symbols is empty: give at least one symbol."
@@ -329,17 +349,43 @@ def _checked(symbols: Iterable[str], level: str) -> set[str]:
         )
     for symbol in unique:
         if not isinstance(symbol, str):
-            raise ValueError(f"Symbol {_quoted(symbol)} must be a str.")
-        if len(symbol) > _MAX_LENGTH:
+            raise ValueError(f"Symbol {quoted(symbol)} must be a str.")
+        check_length([symbol])
+        if list(symbols_of(symbol, level)) != [symbol]:
             raise ValueError(
-                f"The symbol {_quoted(symbol)} has {len(symbol):,} characters, more "
-                f"than {_MAX_LENGTH:,}. Use level='character', or split long words."
-            )
-        if list(_tokens(symbol, level)) != [symbol]:
-            raise ValueError(
-                f"{_quoted(symbol)} is not a single symbol at {level} level."
+                f"{quoted(symbol)} is not a single symbol at {level} level."
             )
     return unique
+
+
+class _VocabularyEncoder(Encoder):
+    """Encoder of a `Vocabulary`."""
+
+    def __init__(self, vocabulary: Vocabulary, unknown: str | None) -> None:
+        self._vocabulary = vocabulary
+        self._unknown = vocabulary.unknown if unknown is None else unknown
+        vocabulary._check_policy(self._unknown)
+        self._splitter = SymbolSplitter(vocabulary.level)
+        self._position = 0  # characters of the text before the next symbol
+
+    def feed(self, text: str) -> np.ndarray:
+        """Takes the next piece; returns the ids that are certain."""
+        return self._encode(self._splitter.feed(text))
+
+    def flush(self) -> np.ndarray:
+        """Returns the ids of the end of the text."""
+        return self._encode(self._splitter.flush())
+
+    def _encode(self, symbols: str | list[str]) -> np.ndarray:
+        vocabulary = self._vocabulary
+        missing: dict[str, int] = {}
+        ids = vocabulary._encode_piece(
+            symbols, self._position, self._unknown, True, missing
+        )
+        if missing:
+            raise UnknownSymbolsError(missing, len(vocabulary))
+        self._position += length_of(symbols)
+        return ids.astype(vocabulary.dtype)
 
 
 class _SymbolDecoder(Decoder):
@@ -352,41 +398,3 @@ class _SymbolDecoder(Decoder):
         """Returns the text of the next ids."""
         symbols = self._symbols
         return "".join([symbols[index] for index in ids.tolist() if index >= 0])
-
-
-@functools.cache
-def _word_pattern() -> re.Pattern[str]:
-    """Returns the pattern of one symbol at word level.
-
-    Each character of a text belongs to exactly one match, a word or a single character,
-    so the joined matches are the text.
-    """
-    # Python's \w does not match combining marks and joiners, which many scripts have
-    # inside words. All marks are below U+20000, except the variation selectors.
-    marks = "".join(
-        chr(code)
-        for code in (*range(0x20000), *range(0xE0100, 0xE01F0))
-        if unicodedata.category(chr(code)).startswith("M")
-    )
-    letter = rf"[\w{re.escape(marks)}\u200c\u200d]"
-    return re.compile(rf"\w{letter}*(?:['’]{letter}+)*|.", re.DOTALL)
-
-
-def _code_points(text: str) -> np.ndarray:
-    """Returns the code points of a text, including lone surrogates, as uint32."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-
-
-def _tokens(text: str, level: str) -> Iterable[str]:
-    """Yields the symbols of a text one by one: a list of all words is much larger."""
-    if level == "character":
-        return text
-    return map(re.Match.group, _word_pattern().finditer(text))
-
-
-def _pieces(text: str, level: str) -> Iterator[str] | Iterator[list[str]]:
-    """Yields the symbols of a text in pieces: strings, or lists of words."""
-    if level == "character":
-        return (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
-    words = iter(_tokens(text, level))
-    return iter(lambda: list(itertools.islice(words, _PIECE)), [])
