@@ -14,7 +14,9 @@ _MODULES = {
     "import_keras": "quiet",
     "plain_exits": "quiet",
     "CORPORA": "text.corpora",
-    "load_corpus": "text.corpora",
+    "load_corpus": "text.reading",
+    "PreparedCorpus": "text.prepared",
+    "prepare": "text.preparing",
     "split": "text.splits",
     "split_lines": "text.splits",
     "PRETRAINED": "models.catalogue",
@@ -69,7 +71,9 @@ if TYPE_CHECKING:
     from textgen.quiet import import_keras as import_keras
     from textgen.quiet import plain_exits as plain_exits
     from textgen.text.corpora import CORPORA as CORPORA
-    from textgen.text.corpora import load_corpus as load_corpus
+    from textgen.text.prepared import PreparedCorpus as PreparedCorpus
+    from textgen.text.preparing import prepare as prepare
+    from textgen.text.reading import load_corpus as load_corpus
     from textgen.text.splits import split as split
     from textgen.text.splits import split_lines as split_lines
     from textgen.text.vocabulary import Vocabulary as Vocabulary

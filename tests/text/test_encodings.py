@@ -1,8 +1,12 @@
 """The hint at the encoding of a text that is not valid UTF-8."""
 
+import itertools
+import random
+
 import pytest
 
 import textgen
+from textgen.text import encodings
 
 FRENCH = "L'été dernier, à l'école, les élèves étaient très déçus.\n"
 RUSSIAN = "Мой дядя самых честных правил, когда не в шутку занемог.\n"
@@ -57,3 +61,63 @@ def test_hint_is_never_the_encoding_that_failed(tmp_path):
 def test_byte_order_marks(encoding, tmp_path):
     data = "\ufefftext".encode(encoding)
     assert hint(data, tmp_path / "text.txt") == "utf-16"
+
+
+def decoded(data, blocks, encoding, **options):
+    """Returns the text of bytes that come in `blocks` pieces of random length."""
+    decoding = encodings.Decoding(encoding, "a.txt", **options)
+    source = random.Random(blocks)
+    cuts = sorted({0, len(data), *source.choices(range(len(data) + 1), k=blocks)})
+    parts = [data[a:b] for a, b in itertools.pairwise(cuts)]
+    return "".join(decoding.pieces(parts)), decoding.replaced
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 5, 40])
+@pytest.mark.parametrize(("encoding", "text"), TEXTS.items(), ids=TEXTS)
+def test_text_in_blocks(encoding, text, blocks):
+    text = f"a\r\n\r{text}\r"
+    data = text.encode(encoding)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    assert decoded(data, blocks, encoding) == (lines, 0)
+    assert decoded(data, blocks, encoding, newlines=False) == (text, 0)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 5, 40])
+@pytest.mark.parametrize(
+    ("data", "expected", "count"),
+    [
+        (b"a\xffb\xc3", "a\ufffdb\ufffd", 2),
+        (
+            b"\xe4\xbd\xa0\xe4\xbd \xef\xbf\xbd\x80\x80",
+            "你\ufffd \ufffd\ufffd\ufffd",
+            3,
+        ),
+        ("naïve".encode(), "naïve", 0),
+    ],
+)
+def test_invalid_bytes_are_replaced_and_counted(data, expected, count, blocks):
+    assert data.decode("utf-8", "replace") == expected
+    assert decoded(data, blocks, "utf-8", replace=True) == (expected, count)
+
+
+@pytest.mark.parametrize("blocks", range(9))
+def test_offset_of_an_invalid_byte_in_blocks(blocks):
+    data = "ä€\n".encode() * 30 + b"\xe2\x82x"
+    message = "a.txt is not valid utf-8: byte 0xe2 at offset 180"
+    with pytest.raises(ValueError, match=message):
+        decoded(data, blocks, "utf-8")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("blocks", range(4))
+def test_wide_encoding_without_a_mark(encoding, blocks):
+    """The order of the bytes is that of the machine, as for `bytes.decode`."""
+    data = "näïve".encode(encoding)[len("".encode(encoding)) :]
+    assert data.decode(encoding) == "näïve"
+    assert decoded(data, blocks, encoding) == ("näïve", 0)
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "no-such", "a\0"])
+def test_codecs_that_are_no_encodings(encoding):
+    with pytest.raises(ValueError, match="is not known to Python"):
+        encodings.Decoding(encoding, "a.txt")

@@ -16,7 +16,7 @@ from textgen.cli import options
 from textgen.cli.writing import keyboard_interrupts
 from textgen.messages import printable
 from textgen.models import catalogue
-from textgen.text import corpora, sources, splits
+from textgen.text import reading, sources, splits
 
 
 def load(arguments: argparse.Namespace) -> Any:
@@ -61,7 +61,7 @@ def read_corpus(name: str, arguments: argparse.Namespace, **settings: Any) -> st
     }
     # A download ends in order.
     with keyboard_interrupts(), short_warnings(arguments.parser):
-        return corpora.load_corpus(name, **{**given, **settings})
+        return reading.load_corpus(name, **{**given, **settings})
 
 
 @contextlib.contextmanager

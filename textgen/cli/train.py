@@ -18,7 +18,7 @@ from textgen.cli import (
 )
 from textgen.cli.streams import lasting_output
 from textgen.quiet import import_keras
-from textgen.text import corpora, sources
+from textgen.text import reading, sources
 
 NO_LIMIT = 10**6  # epochs of a training that ends by the clock
 
@@ -92,7 +92,7 @@ def _read(arguments: argparse.Namespace) -> str:
     """Reads the corpus."""
     print(f"Reading {sources.shortened(arguments.corpus)}", flush=True)
     with common.short_warnings(arguments.parser):
-        return corpora.load_corpus(arguments.corpus, encoding=arguments.encoding)
+        return reading.load_corpus(arguments.corpus, encoding=arguments.encoding)
 
 
 def _dry_run(arguments: argparse.Namespace) -> str:

@@ -3,7 +3,6 @@
 import bz2
 import dataclasses
 import errno
-import io
 import lzma
 import os
 import re
@@ -29,6 +28,8 @@ _METHODS = {
     zipfile.ZIP_DEFLATED: 1 << 16,
     zipfile.ZIP_BZIP2: 1 << 12,
 }
+
+_HEAD = 1 << 12  # bytes that show what a file is
 
 _BLOCK = 1 << 16  # bytes that are read and unpacked at a time
 
@@ -75,15 +76,58 @@ def format_of(data: bytes) -> str | None:
     return next((each.name for each in _FORMATS if each.start.match(data)), None)
 
 
-def read(file: BinaryIO, name: str) -> bytes:
-    """Returns the content of a file; that of a compressed file is unpacked.
+class Counted:
+    """Binary file that counts the bytes that were read.
+
+    Args:
+        file: Binary file.
+
+    Attributes:
+        done: int. Number of bytes that were read so far.
+        size: int or `None`. Number of bytes of the file, at its start; `None` if it
+            cannot be known, as for standard input.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.done = 0
+        self.size = None
+        if file.seekable():
+            self.size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        """Reads at most `size` bytes."""
+        data = self._file.read(size)
+        self.done += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Moves to another place of the file."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Returns the place in the file."""
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        """Whether the file has random access."""
+        return self._file.seekable()
+
+
+def blocks(file: Counted, name: str) -> Iterator[bytes]:
+    """Yields the content of a file in blocks; that of a compressed file is unpacked.
 
     Files of gzip, bzip2 and xz are recognised by their first bytes or their suffix, zip
     files by their suffix only, since a .docx is a zip file too.
 
     Args:
-        file: Binary file with random access, at its start.
+        file: `Counted`, at its start. A zip file needs random access.
         name: str. Its name, for the suffix and for messages.
+
+    Yields:
+        bytes, not empty. The first block has at least 4,096 bytes if the content has so
+        many, so that it shows what the content is.
 
     Raises:
         OSError: The disk cannot be read.
@@ -91,32 +135,45 @@ def read(file: BinaryIO, name: str) -> bytes:
             is larger than 64 MB and than 50 times the file. Or it is a zip file that
             does not hold exactly one file.
     """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    limit = max(_UNPACKED_BYTES, _UNPACKED_RATIO * size)
+    head = b""
+    each = _blocks(file, name)
+    for block in each:
+        head += block
+        if len(head) >= _HEAD:
+            break
+    if head:
+        yield head
+    yield from each
+
+
+def _blocks(file: Counted, name: str) -> Iterator[bytes]:
+    """Yields the content of a file in blocks of any size."""
     suffix = os.path.splitext(name)[1].lower()
     if suffix == ".zip":
-        return _read_zip(file, name, size, limit)
-    start = file.read(16)
-    file.seek(0)
+        yield from _blocks_of_zip(file, name)
+        return
+    first = file.read(max(_BLOCK, _HEAD))
     for each in _FORMATS:
-        if each.start.match(start):
-            return _read_compressed(file, name, each, size, limit)
+        if each.start.match(first):
+            yield from _blocks_of_compressed(file, first, name, each)
+            return
     for each in _FORMATS:
         if suffix == each.suffix:  # damaged, and perhaps no text in its encoding
             raise ValueError(
                 f"{name} is not a valid {each.name} file: it begins with other bytes. "
                 f"Get the file again, or give it a name without {suffix}."
             )
-    return file.read()
+    while first:
+        yield first
+        first = file.read(_BLOCK)
 
 
-def _read_compressed(
-    file: BinaryIO, name: str, form: _Format, size: int, limit: int
-) -> bytes:
-    """Returns the content of a file of gzip, bzip2 or xz of `size` bytes."""
+def _blocks_of_compressed(
+    file: Counted, first: bytes, name: str, form: _Format
+) -> Iterator[bytes]:
+    """Yields the content of a file of gzip, bzip2 or xz that begins with `first`."""
     try:
-        return _collect(_unpacked(file, form.decoder), size, limit)
+        yield from _limited(_unpacked(file, first, form.decoder), file)
     except _Refused as error:
         raise ValueError(f"{name} {error}") from None
     except (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
@@ -131,17 +188,16 @@ def _read_compressed(
         ) from None
 
 
-def _unpacked(file: BinaryIO, make: Callable[[], Any]) -> Iterator[bytes]:
+def _unpacked(file: Counted, data: bytes, make: Callable[[], Any]) -> Iterator[bytes]:
     """Yields the content of a compressed file, at most `_BLOCK` bytes at a time.
 
-    A file has one stream or several, one after the other, and zeros at the end. The
-    file objects of Python's `bz2` and `lzma` ignore a damaged second stream; here, it
-    is an error.
+    `data` are its first bytes. A file has one stream or several, one after the other,
+    and zeros at the end. The file objects of Python's `bz2` and `lzma` ignore a damaged
+    second stream; here, it is an error.
 
     Raises:
         EOFError: The file ends within a stream, or it is empty.
     """
-    data = file.read(_BLOCK)
     while True:
         decoder = make()
         while not decoder.eof:
@@ -162,24 +218,33 @@ def _unpacked(file: BinaryIO, make: Callable[[], Any]) -> Iterator[bytes]:
             data = data.lstrip(b"\0")
 
 
-def _collect(blocks: Iterator[bytes], size: int, limit: int) -> bytes:
-    """Returns the joined blocks.
+def _limited(blocks: Iterator[bytes], file: Counted) -> Iterator[bytes]:
+    """Yields the blocks that are not empty.
 
     Raises:
-        _Refused: They are longer than `limit` bytes.
+        _Refused: They are longer than the limit for this file.
     """
-    content = io.BytesIO()  # `getvalue` does not copy
-    for block in blocks:
-        content.write(block)
-        if content.tell() > limit:
-            raise _too_long(size, limit)
-    return content.getvalue()
+    total = 0
+    for block in filter(None, blocks):
+        total += len(block)
+        if total > _limit(file):
+            raise _too_long(file)
+        yield block
+
+
+def _limit(file: Counted) -> int:
+    """Returns how many bytes a file may unpack to."""
+    return max(_UNPACKED_BYTES, _UNPACKED_RATIO * _size(file))
+
+
+def _size(file: Counted) -> int:
+    return file.done if file.size is None else file.size
 
 
 class _Bounded:
     """File for `zipfile` that refuses to read a list of millions of files."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Counted) -> None:
         self._file = file
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
@@ -191,12 +256,12 @@ class _Bounded:
         return data
 
 
-def _read_zip(file: BinaryIO, name: str, size: int, limit: int) -> bytes:
-    """Returns the only file in a zip file of `size` bytes."""
+def _blocks_of_zip(file: Counted, name: str) -> Iterator[bytes]:
+    """Yields the content of the only file in a zip file."""
     bounded: Any = _Bounded(file)
     try:
         with zipfile.ZipFile(bounded) as archive:
-            return _unpack(archive, size, limit)
+            yield from _unpack(archive, file)
     except _Refused as error:
         raise ValueError(f"{name} {error}") from None
     except (RuntimeError, NotImplementedError) as error:
@@ -223,15 +288,15 @@ class _Refused(ValueError):
     """What is wrong with a valid file; the message starts with a verb."""
 
 
-def _too_long(size: int, limit: int) -> _Refused:
+def _too_long(file: Counted) -> _Refused:
     return _Refused(
-        f"is refused: its {size:,} bytes unpack to more than {limit:,}, which no text "
-        "does. If it is a text, unpack it with another program."
+        f"is refused: its {_size(file):,} bytes unpack to more than {_limit(file):,}, "
+        "which no text does. If it is a text, unpack it with another program."
     )
 
 
-def _unpack(archive: zipfile.ZipFile, size: int, limit: int) -> bytes:
-    """Returns the only file of a zip file of `size` bytes."""
+def _unpack(archive: zipfile.ZipFile, file: Counted) -> Iterator[bytes]:
+    """Yields the content of the only file of a zip file."""
     members = [
         info
         for info in archive.infolist()
@@ -243,11 +308,11 @@ def _unpack(archive: zipfile.ZipFile, size: int, limit: int) -> bytes:
             "their folder."
         )
     [member] = members
-    if member.file_size > limit:
-        raise _too_long(size, limit)
+    if member.file_size > _limit(file):
+        raise _too_long(file)
     if member.compress_type not in _METHODS:
         raise NotImplementedError("the compression method is not supported")
     step = _METHODS[member.compress_type]
-    with archive.open(member) as file:
+    with archive.open(member) as content:
         # Also here: the declared size may be wrong.
-        return _collect(iter(lambda: file.read(step), b""), size, limit)
+        yield from _limited(iter(lambda: content.read(step), b""), file)

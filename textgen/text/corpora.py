@@ -2,20 +2,16 @@
 
 import dataclasses
 import difflib
-import errno
 import hashlib
 import http.client
 import importlib.resources
-import io
 import os
-import sys
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from textgen import files
 from textgen.messages import printable
-from textgen.text import archive, download, encodings, sources
+from textgen.text import download
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,127 +92,7 @@ CORPORA: dict[str, Corpus] = {
 }
 
 
-def load_corpus(
-    name_or_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    lowercase: bool = False,
-    encoding: str = "utf-8",
-) -> str:
-    """Returns a corpus as one string.
-
-    The text of a file equals `open(path, encoding=encoding).read()`: `"\\r\\n"` and
-    `"\\r"` become `"\\n"`. A byte order mark at the start is removed. A file of gzip,
-    bzip2 or xz, and a zip file of one text, are unpacked in memory.
-
-    Several texts are joined in their order. If one does not end with a newline, a
-    newline is added before the next one. Empty ones add nothing.
-
-    A name of `textgen.CORPORA` is searched in this order: a file with this path, the
-    folder `TEXTGEN_DATA`, the package, the cache folder (`TEXTGEN_CACHE`, or `textgen`
-    in `XDG_CACHE_HOME`, or `~/.cache/textgen`). If the corpus is in none of them, it is
-    downloaded into the cache folder. The registered SHA-256 is checked, except for a
-    file with this path. For a folder of this name, give `"./NAME"`.
-
-    Args:
-        name_or_path: str, path, or a list or tuple of them. Each is one of these:
-
-            - A name of `textgen.CORPORA`.
-            - The path of a text file, also a compressed one (`.gz`, `.bz2`, `.xz`,
-              `.zip`).
-            - The path of a folder: all its text files and those of its subfolders, in
-              the order of `sorted(paths)`. Hidden files and folders are left out.
-              Binary files are left out with a warning.
-            - A pattern of `glob`, such as `"poems/*.txt"` or `"poems/**/*.txt"`: all
-              files that fit, in the order of `sorted(paths)`. A file that exists with
-              this very name comes first.
-            - `"-"` for standard input, alone.
-        lowercase: bool. Whether to convert the text to lower case. Defaults to
-            `False`.
-        encoding: str. Encoding of the files. Defaults to `"utf-8"`.
-
-    Returns:
-        str. The text, not empty.
-
-    Raises:
-        FileNotFoundError: A file or name does not exist (the message suggests similar
-            names), a folder has no text file, no file fits a pattern, or textgen is
-            not installed.
-        OSError: A file cannot be read or downloaded, or a path is that of a device or
-            a named pipe. A download is given up after 300 seconds, or when it is
-            longer than the registered text can be.
-        TypeError: `name_or_path` is none of the above.
-        ValueError: The text is empty, the SHA-256 of a file is not the registered one,
-            or a file has bytes that are not valid in `encoding` (the message gives the
-            byte offset, and names an encoding that may be right). Or a compressed file
-            is damaged, or unpacks to more than 64 MB and more than 50 times its size.
-            The message names the file.
-
-    Example:
-
-    ```python
-    names = textgen.load_corpus("dinosaurs", lowercase=True).split()
-    ```
-    """
-    names = sources.names_of(name_or_path)
-    text = sources.joined(text for name in names for text in _texts(name, encoding))
-    if not text:
-        shown = sources.shortened(names)
-        what = "standard input" if shown == sources.STANDARD_INPUT else shown
-        raise ValueError(
-            f"{what} {'are' if names[1:] else 'is'} empty: a corpus needs at least one "
-            "character."
-        )
-    return text.lower() if lowercase else text
-
-
-def _texts(name: str, encoding: str) -> Iterator[str]:
-    """Yields the texts that a name stands for: more than one for folder or pattern."""
-    if name == sources.STANDARD_INPUT:
-        source = "standard input"
-        data = archive.read(io.BytesIO(sys.stdin.buffer.read()), source)
-        yield encodings.decode(data, encoding, source)
-        return
-    path = Path(os.path.expanduser(name))
-    if name in CORPORA:
-        paths = [_find(name)]
-    elif name and path.is_dir():
-        yield from _texts_of_folder(path, encoding)
-        return
-    elif sources.is_pattern(name) and not path.exists():
-        paths = sources.files_of_pattern(str(path))
-        if not paths:
-            raise FileNotFoundError(
-                f"{name!r} is no existing file, and as a pattern, it fits no file."
-            )
-    else:
-        paths = [_find(name)]
-    for each in paths:
-        yield encodings.decode(_read(each), encoding, str(each))
-
-
-def _texts_of_folder(folder: Path, encoding: str) -> Iterator[str]:
-    """Yields the texts of a folder; warns of files that are no text."""
-    binary, found = [], False
-    for path in sources.files_of_folder(folder):
-        data = _read(path)
-        if encodings.why_binary(data, encoding) or encodings.has_zeros(data, encoding):
-            binary.append(str(path.relative_to(folder)))
-        else:
-            found = True
-            yield encodings.decode(data, encoding, str(path))
-    if not found:
-        raise FileNotFoundError(
-            f"The folder {folder} has no text file. Hidden files and binary files do "
-            "not count."
-        )
-    if binary:
-        warnings.warn(
-            f"{folder}: {len(binary)} binary file{'s' if binary[1:] else ''} left out: "
-            f"{printable(sources.shortened(binary))}.",
-            stacklevel=6,  # the caller of `load_corpus`
-        )
-
-
-def _find(name: str) -> Path:
+def find(name: str) -> Path:
     """Returns the path of a corpus file; downloads the file if necessary."""
     path = Path(os.path.expanduser(name))
     corpus = CORPORA.get(name)
@@ -236,7 +112,7 @@ def _find(name: str) -> Path:
             return path
     if corpus.url is None:
         return package_folder("textgen.data") / corpus.file
-    path = _cache_folder() / corpus.file
+    path = cache_folder() / corpus.file
     if path.is_file() and sha256_of(path) == corpus.sha256:
         return path
     _download(corpus, path)
@@ -259,19 +135,6 @@ def package_folder(package: str) -> Path:
         ) from None
 
 
-def _read(path: Path) -> bytes:
-    try:
-        file = files.open_regular(path)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        raise OSError(
-            f"{error} To read a corpus from a pipe, give - as name."
-        ) from None
-    with file:
-        return archive.read(file, str(path))
-
-
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Returns a hint for an unknown name: similar known names, and all known names."""
     known = list(known)
@@ -280,7 +143,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"{hint}Known: {', '.join(known)}."
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Returns the folder of downloaded and prepared corpora; it may not exist yet."""
     if folder := os.environ.get("TEXTGEN_CACHE"):
         return Path(folder).expanduser()
     if folder := os.environ.get("XDG_CACHE_HOME"):

@@ -8,7 +8,7 @@ import itertools
 import re
 import reprlib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -39,6 +39,44 @@ def check_length(symbols: Iterable[str]) -> None:
             )
 
 
+def check_limits(max_size: int | None, min_count: int) -> None:
+    """Raises ValueError if a vocabulary cannot have these limits."""
+    if max_size is not None and max_size < 1:
+        raise ValueError(
+            f"max_size={max_size} must be at least 1, or None to keep all symbols."
+        )
+    if min_count < 1:
+        raise ValueError(
+            f"min_count={min_count} must be at least 1, which keeps all symbols."
+        )
+
+
+def kept_symbols(
+    counts: Mapping[str, int], max_size: int | None, min_count: int, unknown: str
+) -> set[str]:
+    """Returns the symbols of a vocabulary.
+
+    Args:
+        counts: Mapping of each symbol to its number of occurrences.
+        max_size: int or `None`. Keep only so many, the most frequent ones; among
+            equally frequent ones, the first in sorted order.
+        min_count: int. Keep only symbols that occur so many times.
+        unknown: str. `"error"`, `"skip"`, or a symbol that is kept in any case.
+
+    Raises:
+        ValueError: No symbol is kept.
+    """
+    kept = [symbol for symbol, count in counts.items() if count >= min_count]
+    stand_in = set() if unknown in ("error", "skip") else {unknown}
+    if max_size is not None:
+        kept = [symbol for symbol in kept if symbol not in stand_in]
+        kept.sort(key=lambda symbol: (-counts[symbol], symbol))
+        kept = kept[: max_size - len(stand_in)]
+    if not kept and min_count > 1:
+        raise ValueError(f"min_count={min_count}: no symbol occurs so many times.")
+    return stand_in.union(kept)
+
+
 class SymbolSplitter:
     """Splits a text that comes in pieces into the symbols of a level.
 
@@ -58,7 +96,8 @@ class SymbolSplitter:
         """
         if self._level == "character":
             return text
-        words = list(symbols_of(self._held + text, self._level))
+        text = self._held + text
+        words = _word_pattern(text).findall(text)
         # The next letter can continue the last word, also after an apostrophe: "don'"
         # and "t". Two complete symbols after a word are enough to know its end.
         self._held = "".join(words[-2:])
@@ -70,32 +109,50 @@ class SymbolSplitter:
         """Returns the symbols of the end of the text."""
         if self._level == "character":
             return ""
-        return list(symbols_of(self._held, self._level))
+        return _word_pattern(self._held).findall(self._held)
+
+
+_WORD = re.compile(r"\w+(?:['’]\w+)*|.", re.DOTALL)  # in texts without marks
 
 
 @functools.cache
-def _word_pattern() -> re.Pattern[str]:
-    """Returns the pattern of one symbol at word level.
+def _marks() -> re.Pattern[str]:
+    """Returns the pattern of a combining mark or a joiner.
 
-    Each character of a text belongs to exactly one match, a word or a single character,
-    so the joined matches are the text.
+    Many scripts have them inside words, and Python's \\w does not match them.
     """
-    # Python's \w does not match combining marks and joiners, which many scripts have
-    # inside words. All marks are below U+20000, except the variation selectors.
+    # All marks are below U+20000, except the variation selectors.
     marks = "".join(
         chr(code)
         for code in (*range(0x20000), *range(0xE0100, 0xE01F0))
         if unicodedata.category(chr(code)).startswith("M")
     )
-    letter = rf"[\w{re.escape(marks)}\u200c\u200d]"
+    return re.compile(rf"[{re.escape(marks)}\u200c\u200d]")
+
+
+@functools.cache
+def _word_with_marks() -> re.Pattern[str]:
+    letter = rf"[\w{_marks().pattern[1:-1]}]"
     return re.compile(rf"\w{letter}*(?:['’]{letter}+)*|.", re.DOTALL)
+
+
+def _word_pattern(text: str) -> re.Pattern[str]:
+    """Returns the pattern of one symbol at word level, for a text.
+
+    Each character of the text belongs to exactly one match, a word or a single
+    character, so the joined matches are the text.
+    """
+    # The list of all marks makes a pattern four times as slow.
+    if text.isascii() or not _marks().search(text):
+        return _WORD
+    return _word_with_marks()
 
 
 def symbols_of(text: str, level: str) -> Iterable[str]:
     """Yields the symbols of a text one by one: a list of all words is much larger."""
     if level == "character":
         return text
-    return map(re.Match.group, _word_pattern().finditer(text))
+    return map(re.Match.group, _word_pattern(text).finditer(text))
 
 
 def pieces_of(text: str, level: str) -> Iterator[str] | Iterator[list[str]]:

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 STANDARD_INPUT = "-"
@@ -92,11 +92,20 @@ def is_pattern(name: str) -> bool:
     return glob.has_magic(name)
 
 
-def joined(texts: Iterable[str]) -> str:
-    """Returns the texts in one; each begins a new line."""
-    pieces: list[str] = []
-    for text in filter(None, texts):
-        if pieces and not pieces[-1].endswith("\n"):
-            pieces.append("\n")
-        pieces.append(text)
-    return "".join(pieces)
+def joined(texts: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Yields the pieces of several texts as those of one; each begins a new line.
+
+    Args:
+        texts: Iterable of the pieces of each text.
+
+    Yields:
+        str, not empty.
+    """
+    last = "\n"
+    for text in texts:
+        begins = True
+        for piece in filter(None, text):
+            if begins and not last.endswith("\n"):
+                yield "\n"
+            begins, last = False, piece
+            yield piece

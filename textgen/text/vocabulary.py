@@ -5,7 +5,7 @@ import functools
 import itertools
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from textgen.text.levels import (
     SymbolSplitter,
     check_length,
     check_level,
+    check_limits,
     code_points,
+    kept_symbols,
     length_of,
     pieces_of,
     quoted,
@@ -88,6 +90,7 @@ class Vocabulary(Tokenizer):
         level: str = "character",
         max_size: int | None = None,
         unknown: str = "error",
+        min_count: int = 1,
     ) -> "Vocabulary":
         """Builds the vocabulary of a text.
 
@@ -100,6 +103,7 @@ class Vocabulary(Tokenizer):
             unknown: str. The policy for all other symbols, see `Vocabulary`. A symbol
                 given here is added to the vocabulary, within `max_size`. Defaults to
                 `"error"`.
+            min_count: int. Keep only symbols that occur so many times. Defaults to `1`.
 
         Returns:
             A `Vocabulary`.
@@ -107,23 +111,17 @@ class Vocabulary(Tokenizer):
         Raises:
             ValueError: The text is empty, or an argument is invalid.
         """
-        if max_size is not None and max_size < 1:
-            raise ValueError(
-                f"max_size={max_size} must be at least 1, or None to keep all symbols."
-            )
+        check_limits(max_size, min_count)
         if not text:
             raise ValueError("The text is empty: a vocabulary needs its symbols.")
         check_level(level)
         tokens = symbols_of(text, level)
-        stand_in = [] if unknown in ("error", "skip") else [unknown]
-        if max_size is None:
-            symbols = set(stand_in).union(tokens)
+        counts: Mapping[str, int]
+        if max_size is None and min_count == 1:
+            counts = dict.fromkeys(tokens, 1)  # smaller and faster
         else:
             counts = collections.Counter(tokens)
-            for symbol in stand_in:
-                del counts[symbol]
-            ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
-            symbols = {*stand_in, *ranked[: max_size - len(stand_in)]}
+        symbols = kept_symbols(counts, max_size, min_count, unknown)
         return cls(symbols, level=level, unknown=unknown)
 
     def __repr__(self) -> str:

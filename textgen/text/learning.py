@@ -1,0 +1,125 @@
+"""Learns a vocabulary from a text that comes in pieces, while it encodes the text."""
+
+import collections
+import itertools
+
+import numpy as np
+
+from textgen.text.levels import SymbolSplitter, code_points, kept_symbols
+from textgen.text.tokenizer import Tokenizer
+from textgen.text.vocabulary import Vocabulary
+
+
+class Learner:
+    """Base class: gives preliminary ids first, and at the end the ids of a tokenizer.
+
+    Attributes:
+        size: int. Number of different preliminary ids so far.
+    """
+
+    size: int
+
+    def feed(self, text: str) -> np.ndarray:
+        """Takes the next piece; returns preliminary ids, int array `(tokens,)`."""
+        raise NotImplementedError
+
+    def flush(self) -> np.ndarray:
+        """Returns the preliminary ids of the end of the text."""
+        raise NotImplementedError
+
+    def finish(self, counts: np.ndarray) -> tuple[Tokenizer, np.ndarray]:
+        """Returns the tokenizer, and its id for each preliminary id, or -1 for none.
+
+        Args:
+            counts: int array of at least `size` items. How often each preliminary id
+                occurs.
+        """
+        raise NotImplementedError
+
+
+class KnownTokenizer(Learner):
+    """Has nothing to learn.
+
+    Args:
+        tokenizer: `Tokenizer`.
+        unknown: str or `None`. As for `encode`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, unknown: str | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._encoder = tokenizer.encoder(unknown)
+        self.size = len(tokenizer)
+
+    def feed(self, text: str) -> np.ndarray:
+        """Returns the ids of the tokenizer."""
+        return self._encoder.feed(text)
+
+    def flush(self) -> np.ndarray:
+        """Returns the ids of the end of the text."""
+        return self._encoder.flush()
+
+    def finish(self, counts: np.ndarray) -> tuple[Tokenizer, np.ndarray]:
+        """Returns the tokenizer and its ids."""
+        return self._tokenizer, np.arange(self.size)
+
+
+class VocabularyLearner(Learner):
+    """Learns a `Vocabulary` as `Vocabulary.from_text` does. Preliminary ids count up.
+
+    Args:
+        level: `"character"` or `"word"`.
+        max_size: int or `None`. As for `Vocabulary.from_text`.
+        min_count: int. As for `Vocabulary.from_text`.
+        unknown: str. As for `Vocabulary.from_text`.
+    """
+
+    def __init__(
+        self, level: str, max_size: int | None, min_count: int, unknown: str
+    ) -> None:
+        self._level, self._unknown = level, unknown
+        self._max_size, self._min_count = max_size, min_count
+        self._splitter = SymbolSplitter(level)
+        # Of characters, by code point; a dict would be ten times as slow.
+        self._table = np.full(0x110000 if level == "character" else 0, -1, np.int32)
+        self._codes: list[int] = []
+        # A missing word gets the next id.
+        self._words: dict[str, int] = collections.defaultdict(
+            itertools.count().__next__
+        )
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """Number of different symbols so far."""
+        return len(self._codes) or len(self._words)
+
+    def feed(self, text: str) -> np.ndarray:
+        """Returns preliminary ids."""
+        return self._learn(self._splitter.feed(text))
+
+    def flush(self) -> np.ndarray:
+        """Returns the preliminary ids of the end of the text."""
+        return self._learn(self._splitter.flush())
+
+    def _learn(self, symbols: str | list[str]) -> np.ndarray:
+        if isinstance(symbols, str):
+            codes = code_points(symbols)
+            ids = self._table[codes]
+            if ids.size and ids.min() < 0:
+                new = np.unique(codes[ids < 0])
+                self._table[new] = np.arange(self.size, self.size + len(new))
+                self._codes += new.tolist()
+                ids = self._table[codes]
+        else:
+            found = map(self._words.__getitem__, symbols)
+            ids = np.fromiter(found, np.int32, len(symbols))
+        return ids
+
+    def finish(self, counts: np.ndarray) -> tuple[Vocabulary, np.ndarray]:
+        """Returns the vocabulary, and its id for each preliminary id."""
+        symbols = [*map(chr, self._codes), *self._words]
+        counted = dict(zip(symbols, counts.tolist(), strict=False))
+        kept = kept_symbols(counted, self._max_size, self._min_count, self._unknown)
+        vocabulary = Vocabulary(kept, self._level, self._unknown)
+        replacement = vocabulary.ids.get(self._unknown, -1)
+        ids = [vocabulary.ids.get(symbol, replacement) for symbol in symbols]
+        return vocabulary, np.array(ids)

@@ -1,0 +1,202 @@
+"""Corpora as arrays of ids, in memory or in a file that is mapped into memory.
+
+Layout of a file: `_MAGIC` in 16 bytes, the length of the header in 8 bytes, the header
+(JSON in ASCII, padded with spaces), and at a multiple of 64 bytes the ids. Numbers are
+little endian.
+"""
+
+import dataclasses
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from textgen import files
+from textgen.messages import printable
+from textgen.text.tokenizer import Tokenizer
+from textgen.text.vocabulary import Vocabulary
+
+_MAGIC = b"textgen ids 1\n\0\0"
+
+_ALIGNMENT = 64  # bytes
+
+_MAX_HEADER = 1 << 30  # bytes; a vocabulary of 16 million symbols has less
+
+_CHUNK = 1 << 20  # ids that are checked at a time
+
+_FIELDS = {
+    "tokens": int,
+    "dtype": str,
+    "characters": int,
+    "sha256": str,
+    "tokenizer": dict,
+    "counts": list,
+    "sources": list,
+    "options": dict,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class PreparedCorpus:
+    """The ids of a corpus, and what is known about it. See `textgen.prepare`.
+
+    Attributes:
+        ids: array of the smallest unsigned integer type, of shape `(tokens,)`; that of
+            a file is mapped into memory.
+        tokenizer: `Tokenizer`. Converts ids to text.
+        characters: int. Length of the text.
+        sha256: str. SHA-256 of the text in UTF-8, before it was put in lower case or
+            normalized; in hexadecimal.
+        counts: int64 array of shape `(vocabulary,)`. How often each token occurs.
+        sources: list of dict. `name` and `bytes` of each file.
+        options: dict. How the text was read: `encoding`, `lowercase`, `normalization`,
+            and others.
+        path: Path or `None`. The file.
+
+    Example:
+
+    ```python
+    corpus = textgen.prepare("log/*.gz", "log.ids")
+    train, validation = textgen.split(corpus.ids, 0.1)
+    train = textgen.SequenceDataset(train, sampling="consecutive")
+    model = textgen.LanguageModel(corpus.tokenizer, …)
+    ```
+    """
+
+    ids: np.ndarray
+    tokenizer: Tokenizer
+    characters: int
+    sha256: str
+    counts: np.ndarray
+    sources: list[dict[str, Any]]
+    options: dict[str, Any]
+    path: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        place = "in memory" if self.path is None else str(self.path)
+        return (
+            f"PreparedCorpus({self.characters:,} characters, {len(self):,} tokens of "
+            f"{len(self.tokenizer):,}, {place})"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the corpus to a file.
+
+        Raises:
+            OSError: The file cannot be written; an old one is unchanged.
+        """
+        with files.replacing(path) as file:
+            self.write(file, self.ids.dtype, iter([self.ids]))
+
+    def write(self, file: BinaryIO, dtype: np.dtype, ids: Iterator[np.ndarray]) -> None:
+        """Writes the corpus to an open file, with ids that come in pieces.
+
+        Args:
+            file: Binary file, at its start.
+            dtype: np.dtype of the ids.
+            ids: Iterator of integer arrays. They are as many as the counts say.
+        """
+        header = {
+            "tokens": int(self.counts.sum()),
+            "dtype": dtype.name,
+            "characters": self.characters,
+            "sha256": self.sha256,
+            "tokenizer": {
+                "class": type(self.tokenizer).__name__,
+                "config": self.tokenizer.get_config(),
+            },
+            "counts": self.counts.tolist(),
+            "sources": self.sources,
+            "options": self.options,
+        }
+        data = json.dumps(header).encode("ascii")
+        start = len(_MAGIC) + 8
+        data += b" " * (-(start + len(data)) % _ALIGNMENT)
+        file.write(_MAGIC + struct.pack("<Q", len(data)) + data)
+        for piece in ids:
+            file.write(np.ascontiguousarray(piece, dtype.newbyteorder("<")).data)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "PreparedCorpus":
+        """Opens a file of `textgen.prepare`. The ids are mapped into memory.
+
+        Raises:
+            OSError: The file cannot be opened.
+            ValueError: The file is damaged, or is another one. The message names it.
+        """
+        path = Path(path)
+        with files.open_regular(path) as file:
+            try:
+                return _load(file, path)
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise ValueError(
+                    f"{path} is not a valid file of prepared ids: "
+                    f"{printable(error, 160)} Prepare the corpus again."
+                ) from None
+
+
+def is_prepared(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as those of `PreparedCorpus.save` do."""
+    try:
+        with files.open_regular(Path(path)) as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def _load(file: BinaryIO, path: Path) -> PreparedCorpus:
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(len(_MAGIC) + 8)
+    if not start.startswith(_MAGIC) or len(start) < len(_MAGIC) + 8:
+        raise ValueError("it begins with other bytes.")
+    (length,) = struct.unpack("<Q", start[len(_MAGIC) :])
+    if length > min(_MAX_HEADER, size):
+        raise ValueError("it is cut short.")
+    header = json.loads(file.read(length).decode("ascii"))
+    if (
+        type(header) is not dict
+        or {name: type(value) for name, value in header.items()} != _FIELDS
+    ):
+        raise ValueError("its header has other fields.")
+    dtype = np.dtype(header["dtype"])
+    if dtype.kind != "u" or dtype.itemsize > 4:
+        raise ValueError(f"its ids are {dtype.name}.")
+    offset, tokens = len(start) + length, header["tokens"]
+    if tokens < 1 or size != offset + tokens * dtype.itemsize:
+        raise ValueError("it is cut short, or longer than its header says.")
+    if header["tokenizer"]["class"] != "Vocabulary":
+        raise ValueError("its tokenizer is not known.")
+    tokenizer = Vocabulary.from_config(header["tokenizer"]["config"])
+    counts = np.array(header["counts"], np.int64)
+    if counts.shape != (len(tokenizer),) or counts.sum() != tokens:
+        raise ValueError("its counts do not fit.")
+    ids = np.memmap(file, dtype.newbyteorder("<"), "r", offset, tokens)
+    corpus = PreparedCorpus(
+        ids.view(np.ndarray),
+        tokenizer,
+        header["characters"],
+        header["sha256"],
+        counts,
+        header["sources"],
+        header["options"],
+        path,
+    )
+    _check_ids(corpus)
+    return corpus
+
+
+def _check_ids(corpus: PreparedCorpus) -> None:
+    """Raises ValueError if an id is not in the vocabulary."""
+    size = len(corpus.tokenizer)
+    if size > np.iinfo(corpus.ids.dtype).max:
+        return
+    for at in range(0, len(corpus), _CHUNK):
+        if corpus.ids[at : at + _CHUNK].max() >= size:
+            raise ValueError(f"an id is not in its vocabulary of {size}.")

@@ -1,0 +1,319 @@
+"""`prepare`: streams a corpus of any size through a tokenizer into an array of ids."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from textgen import files
+from textgen.text import corpora
+from textgen.text.learning import KnownTokenizer, Learner, VocabularyLearner
+from textgen.text.levels import check_level, check_limits
+from textgen.text.normalization import check_form, normalized
+from textgen.text.prepared import PreparedCorpus
+from textgen.text.reading import CorpusReader
+from textgen.text.tokenizer import Tokenizer
+
+# `prepare_or_reuse` keeps texts of at most so many bytes, in UTF-8, in memory.
+IN_MEMORY = 1 << 26
+
+REPLACEMENT = "\ufffd"  # the unknown symbol of a vocabulary of limited size
+
+_CHUNK = 1 << 20  # ids
+
+Progress = Callable[[int, int | None], None]
+
+
+def prepare(
+    source: Any,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    level: str = "character",
+    vocabulary_size: int | None = None,
+    min_count: int = 1,
+    unknown: str | None = None,
+    lowercase: bool = False,
+    normalization: str | None = None,
+    encoding: str = "utf-8",
+    replace: bool = False,
+    newlines: bool = True,
+    progress: Progress | None = None,
+) -> PreparedCorpus:
+    """Converts a corpus of any size to ids, with little memory.
+
+    The text is read once, in pieces, and is never in memory as a whole. The ids are
+    those of `Vocabulary.from_text(text, …).encode(text)`.
+
+    Args:
+        source: As for `textgen.load_corpus`. Or an iterator of str, such as a
+            generator: each str is a text, and a newline is added between texts that
+            have none.
+        output: path or `None`. The file of the ids, for `PreparedCorpus.load`. While it
+            is made, its disk needs space for twice its size. `None` keeps the ids in
+            memory. Defaults to `None`.
+        tokenizer: `Tokenizer` or `None`. `None` builds a `Vocabulary` of the text.
+        level: `"character"` or `"word"`. Level of this vocabulary.
+        vocabulary_size: int or `None`. Keep only this number of symbols, the most
+            frequent ones. `None` keeps all. Defaults to `None`.
+        min_count: int. Keep only symbols that occur so many times. Defaults to `1`.
+        unknown: str or `None`. What to do with a symbol that is not in the vocabulary:
+            `"error"`, `"skip"`, or a symbol that replaces it. `None` is the policy of
+            the tokenizer; for a new vocabulary of limited size, it is U+FFFD, the
+            replacement character. Defaults to `None`.
+        lowercase: bool. Whether to convert the text to lower case.
+        normalization: `"nfc"`, `"nfkc"` or `None`. Unicode normalization form of the
+            text. Defaults to `None`, which changes nothing.
+        encoding: str. Encoding of the files. Defaults to `"utf-8"`.
+        replace: bool. Whether bytes that are not valid in `encoding` become U+FFFD;
+            `options["replaced"]` is then their number. Defaults to `False`: they are an
+            error.
+        newlines: bool. Whether `"\\r\\n"` and `"\\r"` become `"\\n"`. Defaults to
+            `True`.
+        progress: Function `(done, size)` that is called after each piece, with the
+            number of bytes of the files that were read, and of all their bytes (`None`
+            if it is not known).
+
+    Returns:
+        A `PreparedCorpus`.
+
+    Raises:
+        OSError: A file cannot be read or written. Nothing half-written is left.
+        UnknownSymbolsError: Symbols are not in the vocabulary of `tokenizer`.
+        ValueError: An argument is out of range, the text is empty, or as for
+            `textgen.load_corpus`.
+
+    Example:
+
+    ```python
+    corpus = textgen.prepare("log/*.gz", "log.ids", lowercase=True)
+    train = textgen.SequenceDataset(corpus.ids)
+    ```
+    """
+    options = _Options(
+        level=level,
+        vocabulary_size=vocabulary_size,
+        min_count=min_count,
+        unknown=unknown,
+        lowercase=lowercase,
+        normalization=normalization,
+        encoding=encoding,
+        replace=replace,
+        newlines=newlines,
+    )
+    reader = CorpusReader(source, encoding, replace, newlines)
+    if output is None:
+        with io.BytesIO() as file:
+            return _collect(reader, options, tokenizer, file, progress).in_memory()
+    path = Path(os.path.realpath(output))
+    if path.is_dir():
+        raise IsADirectoryError(f"{output} is a folder: give the name of a file.")
+    with tempfile.TemporaryFile(dir=path.parent) as file:
+        return _collect(reader, options, tokenizer, file, progress).write(output)
+
+
+def prepare_or_reuse(
+    source: Any, progress: Progress | None = None, **options: Any
+) -> PreparedCorpus:
+    """Like `prepare`, but decides itself where the ids are.
+
+    The ids of a text of more than 64 MB go into a file of the cache folder. If it is
+    there already, and the files of the text have not changed, it is used.
+
+    Args:
+        source: As for `prepare`.
+        progress: As for `prepare`.
+        **options: Other arguments of `prepare`, without `tokenizer` and `output`.
+    """
+    chosen = _Options(**options)
+    reader = CorpusReader(source, chosen.encoding, chosen.replace, chosen.newlines)
+    path = _place(chosen, reader.identity)
+    if reader.identity is not None and path.is_file():
+        with contextlib.suppress(ValueError):  # damaged: made again
+            return PreparedCorpus.load(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(path.parent)) as file:
+        collected = _collect(reader, chosen, None, file, progress)
+        if collected.size <= IN_MEMORY:
+            return collected.in_memory()
+        if reader.identity is None:  # such as standard input
+            path = _place(chosen, collected.corpus.sha256)
+        return collected.write(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """How a text becomes ids: the arguments of `prepare`, checked."""
+
+    level: str = "character"
+    vocabulary_size: int | None = None
+    min_count: int = 1
+    unknown: str | None = None
+    lowercase: bool = False
+    normalization: str | None = None
+    encoding: str = "utf-8"
+    replace: bool = False
+    newlines: bool = True
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
+        check_limits(self.vocabulary_size, self.min_count)
+        check_form(self.normalization)
+        if self._limited and self.unknown == "error":
+            raise ValueError(
+                "unknown='error' must be 'skip' or a symbol, such as '\\ufffd': a "
+                "vocabulary of limited size needs a replacement for all other symbols."
+            )
+
+    @property
+    def _limited(self) -> bool:
+        return self.vocabulary_size is not None or self.min_count > 1
+
+    def learner(self, tokenizer: Tokenizer | None) -> Learner:
+        """Returns the learner of a known tokenizer, or of a new one."""
+        if tokenizer is not None:
+            return KnownTokenizer(tokenizer, self.unknown)
+        unknown = self.unknown or (REPLACEMENT if self._limited else "error")
+        return VocabularyLearner(
+            self.level, self.vocabulary_size, self.min_count, unknown
+        )
+
+
+def _place(options: _Options, identity: Any) -> Path:
+    """Returns the file in the cache folder for options and a corpus."""
+    key = json.dumps([dataclasses.astuple(options), identity])
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return corpora.cache_folder() / "prepared" / f"{name}.ids"
+
+
+class _Spool:
+    """Preliminary ids in a temporary file, in the smallest type for each part.
+
+    Args:
+        file: Binary file, open for reading and writing.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._parts: list[tuple[np.dtype, int]] = []
+
+    def append(self, ids: np.ndarray, size: int, counts: np.ndarray) -> np.ndarray:
+        """Adds ids below `size`; returns the counts of all ids, with theirs added."""
+        dtype, count = np.dtype(np.min_scalar_type(max(0, size - 1))), len(ids)
+        self._file.write(ids.astype(dtype).data)
+        if self._parts and self._parts[-1][0] == dtype:
+            count += self._parts.pop()[1]
+        self._parts.append((dtype, count))
+        if len(counts) < size:
+            counts = np.pad(counts, (0, 2 * size - len(counts)))
+        if size < 4 * len(ids):
+            counts[:size] += np.bincount(ids, minlength=size)
+        else:  # a large vocabulary: most counts do not change
+            found, number = np.unique(ids, return_counts=True)
+            counts[found] += number
+        return counts
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yields all ids in pieces."""
+        self._file.seek(0)
+        for dtype, count in self._parts:
+            for at in range(0, count, _CHUNK):
+                data = self._file.read(min(_CHUNK, count - at) * dtype.itemsize)
+                yield np.frombuffer(data, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Collected:
+    """A corpus whose preliminary ids are known.
+
+    Args:
+        corpus: `PreparedCorpus` without ids.
+        spool: `_Spool`.
+        table: int array. The id for each preliminary id; -1 leaves it out.
+        size: int. Bytes of the text in UTF-8.
+    """
+
+    corpus: PreparedCorpus
+    spool: _Spool
+    table: np.ndarray
+    size: int
+
+    def in_memory(self) -> PreparedCorpus:
+        """Returns the corpus with ids in memory."""
+        ids = np.empty(int(self.corpus.counts.sum()), self._dtype)
+        at = 0
+        for piece in self._ids():
+            ids[at : at + len(piece)] = piece
+            at += len(piece)
+        return dataclasses.replace(self.corpus, ids=ids)
+
+    def write(self, path: str | os.PathLike[str]) -> PreparedCorpus:
+        """Writes the corpus to a file, and opens it."""
+        with files.replacing(path) as file:
+            self.corpus.write(file, self._dtype, self._ids())
+        return PreparedCorpus.load(path)
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return np.dtype(np.min_scalar_type(len(self.corpus.tokenizer) - 1))
+
+    def _ids(self) -> Iterator[np.ndarray]:
+        table = self.table.astype(np.int64 if self.table.min() < 0 else self._dtype)
+        for piece in self.spool:
+            ids = table[piece]
+            yield ids if table.dtype == self._dtype else ids[ids >= 0]
+
+
+def _collect(
+    reader: CorpusReader,
+    options: _Options,
+    tokenizer: Tokenizer | None,
+    file: IO[bytes],
+    progress: Progress | None,
+) -> _Collected:
+    """Reads a corpus, and puts its preliminary ids into a temporary file."""
+    learner, spool = options.learner(tokenizer), _Spool(file)
+    digest, size, characters = hashlib.sha256(), 0, 0
+
+    def read() -> Iterator[str]:
+        nonlocal size
+        for piece in reader:
+            data = piece.encode("utf-8", "surrogatepass")
+            digest.update(data)
+            size += len(data)
+            yield piece
+            if progress is not None:
+                progress(reader.done, reader.size)
+
+    counts = np.zeros(0, np.int64)
+    for piece in normalized(read(), options.lowercase, options.normalization):
+        characters += len(piece)
+        counts = spool.append(learner.feed(piece), learner.size, counts)
+    counts = spool.append(learner.flush(), learner.size, counts)
+    tokenizer, table = learner.finish(counts)
+    corpus = PreparedCorpus(
+        ids=np.zeros(0, np.uint8),
+        tokenizer=tokenizer,
+        characters=characters,
+        sha256=digest.hexdigest(),
+        counts=_mapped(counts, table, len(tokenizer)),
+        sources=reader.files,
+        options={**dataclasses.asdict(options), "replaced": reader.replaced},
+    )
+    return _Collected(corpus, spool, table, size)
+
+
+def _mapped(counts: np.ndarray, table: np.ndarray, size: int) -> np.ndarray:
+    """Returns the counts of `size` ids from those of the preliminary ids."""
+    kept = table >= 0
+    result = np.zeros(size, np.int64)
+    np.add.at(result, table[kept], counts[: len(table)][kept])
+    return result
