@@ -1,0 +1,162 @@
+"""The file of prepared ids: what is written is read, and damage is found."""
+
+import json
+import random
+import struct
+
+import numpy as np
+import pytest
+
+import textgen
+from textgen.text import prepared
+
+TEXT = "one\ntwo \ud800 three\n" * 9
+
+
+@pytest.fixture
+def path(tmp_path):
+    textgen.prepare(iter([TEXT]), tmp_path / "a.ids")
+    return tmp_path / "a.ids"
+
+
+def parts_of(path):
+    """Returns the header and the bytes of the ids."""
+    data = path.read_bytes()
+    assert data[:16] == b"textgen ids 1\n\0\0"
+    (length,) = struct.unpack("<Q", data[16:24])
+    return json.loads(data[24 : 24 + length]), data[24 + length :]
+
+
+def with_header(path, header, ids):
+    data = json.dumps(header).encode()
+    path.write_bytes(b"textgen ids 1\n\0\0" + struct.pack("<Q", len(data)) + data + ids)
+
+
+def test_layout(path):
+    header, ids = parts_of(path)
+    symbols = sorted(set(TEXT))
+    assert header["tokenizer"]["config"]["symbols"] == symbols
+    assert list(ids) == [symbols.index(each) for each in TEXT]
+    assert (len(path.read_bytes()) - len(ids)) % 64 == 0
+
+
+def test_save_and_load(path, tmp_path):
+    corpus = textgen.PreparedCorpus.load(path)
+    corpus.save(tmp_path / "b.ids")
+    assert (tmp_path / "b.ids").read_bytes() == path.read_bytes()
+    memory = textgen.prepare(iter([TEXT]))
+    memory.save(tmp_path / "b.ids")
+    assert (tmp_path / "b.ids").read_bytes() == path.read_bytes()
+    assert corpus.tokenizer.decode(corpus.ids) == TEXT
+    assert repr(corpus) == (
+        f"PreparedCorpus({len(TEXT)} characters, {len(TEXT)} tokens of "
+        f"{len(set(TEXT))}, {path})"
+    )
+
+
+def test_ids_cannot_be_changed(path):
+    with pytest.raises(ValueError, match="read-only"):
+        textgen.PreparedCorpus.load(path).ids[0] = 1
+
+
+def test_is_prepared(path, tmp_path):
+    assert prepared.is_prepared(path)
+    assert not prepared.is_prepared(__file__)
+    assert not prepared.is_prepared(tmp_path / "none")
+    assert not prepared.is_prepared(tmp_path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        textgen.PreparedCorpus.load(tmp_path / "none.ids")
+
+
+MESSAGE = r"a\.ids is not a valid file of prepared ids: .* Prepare the corpus again\."
+
+
+def test_file_that_is_cut(path):
+    data = path.read_bytes()
+    for end in range(0, len(data), 7):
+        path.write_bytes(data[:end])
+        with pytest.raises(ValueError, match=MESSAGE):
+            textgen.PreparedCorpus.load(path)
+    path.write_bytes(data + b"\0")
+    with pytest.raises(ValueError, match=MESSAGE):
+        textgen.PreparedCorpus.load(path)
+
+
+def test_damage_is_found_or_harmless(path):
+    data, source = path.read_bytes(), random.Random(0)
+    found = 0
+    for _ in range(500):
+        damaged = bytearray(data)
+        damaged[source.randrange(len(data))] ^= 1 << source.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            corpus = textgen.PreparedCorpus.load(path)
+        except ValueError as error:
+            found += 1
+            assert str(error).isprintable()
+            assert len(str(error)) < len(str(path)) + 300
+        else:
+            corpus.tokenizer.decode(corpus.ids)
+    assert found > 100
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "int8"},
+        {"dtype": "uint64"},
+        {"dtype": "object"},
+        {"dtype": "x"},
+        {"tokens": 0},
+        {"tokens": -1},
+        {"tokens": 10**30},
+        {"tokens": "3"},
+        {"counts": []},
+        {"counts": [1] * 200},
+        {"counts": ["a"]},
+        {"tokenizer": {}},
+        {"tokenizer": {"class": "OSError", "config": {}}},
+        {"tokenizer": {"class": "Vocabulary", "config": {"symbols": 1}}},
+        {"more": 1},
+        {"sources": "x"},
+    ],
+    ids=str,
+)
+def test_header_that_does_not_fit(path, change):
+    header, ids = parts_of(path)
+    with_header(path, {**header, **change}, ids)
+    with pytest.raises(ValueError, match=MESSAGE):
+        textgen.PreparedCorpus.load(path)
+
+
+@pytest.mark.parametrize("header", [[], "x", None, {}])
+def test_header_of_another_kind(path, header):
+    with_header(path, header, b"\0")
+    with pytest.raises(ValueError, match=MESSAGE):
+        textgen.PreparedCorpus.load(path)
+
+
+def test_id_that_is_not_in_the_vocabulary(path):
+    header, ids = parts_of(path)
+    with_header(path, header, ids[:-1] + bytes([len(set(TEXT))]))
+    with pytest.raises(ValueError, match="an id is not in its vocabulary"):
+        textgen.PreparedCorpus.load(path)
+
+
+def test_datasets_take_the_ids(path):
+    corpus = textgen.PreparedCorpus.load(path)
+    ids = [sorted(set(TEXT)).index(each) for each in TEXT]
+    x, y = textgen.SequenceDataset(corpus.ids, 4, 2, random_offset=False).batch(0, None)
+    np.testing.assert_array_equal(x, [ids[:4], ids[4:8]])
+    np.testing.assert_array_equal(y, [ids[1:5], ids[5:9]])
+    assert x.dtype == np.int32
+    x, y = textgen.WindowDataset(corpus.ids, 5, shuffle=False)[0]
+    np.testing.assert_array_equal(x[1], ids[3:8])
+    assert y[1] == ids[8]
+    end = corpus.tokenizer.ids["\n"]
+    x, y = textgen.LineDataset(corpus.ids, end, shuffle=False)[0]
+    assert y[0, :4].tolist() == ids[:4]
+    assert x[0, 0] == -1
