@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test fuzz torture hostile lint bench bench-generate bench-train \
-	pretrained wheel-test clean
+.PHONY: help demo test fuzz torture hostile lint bench bench-corpus bench-generate \
+	bench-train pretrained wheel-test clean
 
 help:
 	@echo "make demo        train on dinosaur names for half a minute and generate new ones"
@@ -16,7 +16,7 @@ help:
 	@echo "make hostile     load 62,000 damaged and hostile model files (half an hour)"
 	@echo "make lint        check format, style and types"
 	@echo "make bench       measure the speed of training and of generation; one of them with"
-	@echo "                 make bench-train or make bench-generate"
+	@echo "                 make bench-train, make bench-generate or make bench-corpus"
 	@echo "make pretrained  train the pretrained models again and write their cards (two hours)"
 	@echo "make wheel-test  build the wheel, install only the wheel, train and generate with it"
 	@echo "make clean       remove the virtual environment and the build files"
@@ -47,7 +47,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: bench-train bench-generate
+bench: bench-train bench-generate bench-corpus
+
+bench-corpus: $(VENV)/installed
+	$(BIN)/python benchmarks/corpus.py
 
 bench-generate: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/generate.py

@@ -30,7 +30,9 @@ ROOMS = {
     "tracing": ({"backend"}, {"keras"}, {"jax", "tensorflow", "torch"}),
     "text": ({"files", "messages"}, {"numpy"}, set()),
     "batches": ({"keras_internals"}, {"keras", "numpy"}, {"tensorflow"}),
-    "datasets": ({"batches", "text"}, {"numpy"}, set()),
+    "lines": ({"batches", "text"}, {"numpy"}, set()),
+    "line_dataset": ({"batches", "lines"}, {"numpy"}, set()),
+    "datasets": ({"batches", "line_dataset"}, {"numpy"}, set()),
     "layers": ({"backend", "keras_internals", "tracing"}, {"keras", "numpy"}, set()),
     "decoding": ({"text", "tracing"}, {"keras", "numpy"}, set()),
     "training": (
@@ -64,7 +66,7 @@ ROOMS = {
         set(),
     ),
     "advice": (
-        {"datasets", "layers", "models", "text"},
+        {"datasets", "layers", "lines", "models", "text"},
         {"keras", "numpy"},
         set(),
     ),

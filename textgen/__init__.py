@@ -21,7 +21,7 @@ _MODULES = {
     "split_lines": "text.splits",
     "PRETRAINED": "models.catalogue",
     "Vocabulary": "text.vocabulary",
-    "LineDataset": "datasets",
+    "LineDataset": "line_dataset",
     "SequenceDataset": "datasets",
     "WindowDataset": "datasets",
     "vectorize": "datasets",
@@ -53,7 +53,6 @@ _MODULES = {
 if TYPE_CHECKING:
     from textgen.advice.setup import Setup as Setup
     from textgen.advice.suggestion import suggest as suggest
-    from textgen.datasets import LineDataset as LineDataset
     from textgen.datasets import SequenceDataset as SequenceDataset
     from textgen.datasets import WindowDataset as WindowDataset
     from textgen.datasets import vectorize as vectorize
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
     from textgen.layers.recurrent import GRU as GRU
     from textgen.layers.recurrent import LSTM as LSTM
     from textgen.layers.recurrent import SimpleRNN as SimpleRNN
+    from textgen.line_dataset import LineDataset as LineDataset
     from textgen.model_file import ModelFileError as ModelFileError
     from textgen.models.blend import Blend as Blend
     from textgen.models.catalogue import PRETRAINED as PRETRAINED

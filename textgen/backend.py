@@ -100,6 +100,20 @@ def is_eager() -> bool:
     return tf.executing_eagerly()
 
 
+_TRACED = threading.local()
+
+
+@contextlib.contextmanager
+def few_lengths(few: bool) -> Iterator[None]:
+    """Says in a `with` block whether all batches have one of a few numbers of steps."""
+    before = getattr(_TRACED, "few_lengths", False)
+    _TRACED.few_lengths = few
+    try:
+        yield
+    finally:
+        _TRACED.few_lengths = before
+
+
 def worth_compiling(steps: int | None, dtype: Any, kernel: Any) -> bool:
     """Whether to compile a loop; with other backends Keras compiles complete steps.
 
@@ -113,7 +127,8 @@ def worth_compiling(steps: int | None, dtype: Any, kernel: Any) -> bool:
     # XLA compiles again for each number of steps, which is too slow if it varies. It
     # also computes half precision in single precision, while the matrix products of
     # TensorFlow use special instructions for half precision.
-    return not is_eager() and steps is not None and dtype == kernel.dtype
+    few = steps is not None or getattr(_TRACED, "few_lengths", False)
+    return not is_eager() and few and dtype == kernel.dtype
 
 
 # === Loops and batches of recurrent layers ===

@@ -38,6 +38,16 @@ class Batches(keras.utils.PyDataset, keras_internals.DataAdapter):
         raise NotImplementedError
 
     @property
+    def mean_steps(self) -> float | None:
+        """Mean number of steps of the batches; `None` if it is not known."""
+        return self.steps
+
+    @property
+    def few_lengths(self) -> bool:
+        """Whether `steps` has only a few values, so that compiling for each pays."""
+        return self.steps is not None
+
+    @property
     def target_steps(self) -> tuple:
         """Shape of the targets without the batch axis."""
         return (self.steps,)
@@ -268,6 +278,16 @@ class View(Batches):
     def steps(self) -> int | None:
         """Number of steps of the inputs; `None` if it differs between batches."""
         return self.dataset.steps
+
+    @property
+    def mean_steps(self) -> float | None:
+        """Mean number of steps of the batches; `None` if it is not known."""
+        return self.dataset.mean_steps
+
+    @property
+    def few_lengths(self) -> bool:
+        """Whether `steps` has only a few values, so that compiling for each pays."""
+        return self.dataset.few_lengths
 
     @property
     def target_steps(self) -> tuple:

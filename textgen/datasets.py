@@ -2,7 +2,7 @@
 
 - `WindowDataset`: windows; the target is the token after the window (many-to-one).
 - `SequenceDataset`: sequences; a target at each step, the next token (many-to-many).
-- `LineDataset`: one line per example (many-to-many).
+- `LineDataset`: one line per example (many-to-many); see `textgen.line_dataset`.
 - `vectorize`: the windows as two one-hot arrays, without a dataset.
 
 All datasets yield `(x, y)`, both int32, without sample weights. A dataset holds one
@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from textgen.batches import Dataset, as_ids, check_integers, permute
-from textgen.text.tokenizer import NO_SYMBOL
+from textgen.line_dataset import LineDataset as LineDataset
 
 
 class WindowDataset(Dataset):
@@ -193,153 +193,6 @@ class SequenceDataset(Dataset):
             np.int32,
         )
         return sequences[:, :-1], sequences[:, 1:]
-
-
-class LineDataset(Dataset):
-    """Many-to-many: one line (a name, a couplet, a poem) per example.
-
-    The input is a start step (-1, the zero vector) and then the line. The target is
-    the line and then the end-of-line token. Shorter lines are padded with -1, which
-    loss and metrics ignore. Empty lines are skipped. The last batch may be smaller.
-
-    Args:
-        ids: integer array of shape `(tokens,)`, as `Vocabulary.encode` returns it, or
-            a memory map. It is not copied. The last line may end without
-            `end_of_line`.
-        end_of_line: int. The id that ends a line, such as `vocabulary.ids["\\n"]`.
-        sequence_length: int or `None`. Number of steps of every batch. Longer lines
-            are cut. `None` fits the longest line. Defaults to `None`.
-        batch_size: int. Number of lines in a batch. Defaults to `32`.
-        shuffle: bool. Whether to shuffle the lines, differently in each epoch. `False`
-            keeps the order of the text. Defaults to `True`.
-        stateful: bool. Whether a batch holds only lines of equal length, without
-            padding, so that a carried state is the state at the end of the line. The
-            number of steps then differs between batches. With `shuffle=False`, batches
-            are sorted by the position of their first line, so that `batch_size=1`
-            keeps the order of the text. Defaults to `False`.
-        seed: int. Seed of the order. Defaults to `0`.
-
-    Attributes:
-        num_cut: int. Number of lines that were cut at `sequence_length`.
-
-    Yields:
-        `x` and `y`, both int32 of shape `(N, T)`. T is `sequence_length`, by default
-        the length of the longest line plus one; it is the same in all batches, so that
-        a training step is not compiled again for other lengths. With `stateful=True`,
-        T is at most the length of the lines of the batch plus one.
-
-    Raises:
-        ValueError: An argument is out of range, or the text has no line.
-
-    Example:
-
-    ```python
-    vocabulary = textgen.Vocabulary("\\nabcde")  # ids: "\\n" 0, "a" 1, "b" 2, ...
-    ids = vocabulary.encode("ab\\ncde\\n")
-    x, y = textgen.LineDataset(ids, end_of_line=0, shuffle=False)[0]
-    # x: [[-1, 1, 2, -1], [-1, 3, 4, 5]]
-    # y: [[1, 2, 0, -1], [3, 4, 5, 0]]
-    ```
-    """
-
-    start_step = True
-
-    def __init__(
-        self,
-        ids: np.ndarray,
-        end_of_line: int,
-        sequence_length: int | None = None,
-        batch_size: int = 32,
-        shuffle: bool = True,
-        stateful: bool = False,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(ids, batch_size, seed)
-        check_integers(0, end_of_line=end_of_line)
-        if end_of_line > np.iinfo(np.int32).max:
-            raise ValueError(f"end_of_line={end_of_line} must be an id of the text.")
-        ends = np.append(np.flatnonzero(self.ids == end_of_line), len(self.ids))
-        starts = np.append(0, ends[:-1] + 1)
-        kept = ends > starts
-        if not kept.any():
-            raise ValueError(
-                f"These {len(self.ids)} ids have no line that is not empty. Check the "
-                f"text and end_of_line={end_of_line}."
-            )
-        self._starts, self._ends = starts[kept], ends[kept]
-        lengths = self._ends - self._starts
-        if sequence_length is None:
-            sequence_length = int(lengths.max()) + 1
-        check_integers(1, sequence_length=sequence_length)
-        self.num_cut = int(np.sum(lengths > sequence_length))
-        self.sequence_length = sequence_length
-        self.num_examples = len(self._starts)
-        self.end_of_line = int(end_of_line)
-        self.shuffle = shuffle
-        self.stateful = stateful
-        self._batches = self._batches_of_equal_length() if stateful else None
-
-    def __len__(self) -> int:
-        if self._batches is not None:
-            return len(self._batches)
-        return math.ceil(self.num_examples / self.batch_size)
-
-    @property
-    def steps(self) -> int | None:
-        """Number of steps of a line; `None` if it differs between batches."""
-        return None if self.stateful else self.sequence_length
-
-    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns one batch; `epoch=None` is the order of the text."""
-        key = (self.seed, epoch) if self.shuffle and epoch is not None else None
-        if self._batches is None:
-            first = index * self.batch_size
-            last = min(first + self.batch_size, self.num_examples)
-            lines = np.arange(first, last)
-            if key is not None:
-                lines = permute(lines, self.num_examples, key)
-        else:
-            if key is not None:
-                [index] = permute(np.array([index]), len(self._batches), key)
-            lines = self._batches[index]
-        starts, ends = self._starts[lines], self._ends[lines]
-        steps = self.sequence_length
-        if self.stateful:
-            steps = min(steps, int((ends - starts).max()) + 1)
-        # One more column than steps, since the targets are shifted by one.
-        rows = np.full((len(lines), steps + 1), NO_SYMBOL, np.int32)
-        for row, start, end in zip(rows, starts, ends, strict=True):
-            line = self.ids[start : min(end, start + steps)]
-            row[1 : len(line) + 1] = line
-            if len(line) < steps:
-                row[len(line) + 1] = self.end_of_line
-        x, y = rows[:, :-1], rows[:, 1:]
-        # The end-of-line token is a target only.
-        return np.where(x == self.end_of_line, NO_SYMBOL, x), y
-
-    @property
-    def carries_state(self) -> bool:
-        """Whether a carried state is the state at the end of the lines."""
-        return self.stateful
-
-    @property
-    def largest_batch(self) -> int:
-        """Number of examples in the largest batch."""
-        if self._batches is not None:
-            return max(map(len, self._batches))
-        return super().largest_batch
-
-    def _batches_of_equal_length(self) -> list[np.ndarray]:
-        """Returns the indices of the lines of each batch, the same in all epochs."""
-        lengths = self._ends - self._starts
-        by_length = np.argsort(lengths, kind="stable")
-        changes = np.flatnonzero(np.diff(lengths[by_length])) + 1
-        batches = [
-            group[at : at + self.batch_size]
-            for group in np.split(by_length, changes)
-            for at in range(0, len(group), self.batch_size)
-        ]
-        return sorted(batches, key=lambda lines: lines[0])
 
 
 def vectorize(

@@ -6,6 +6,7 @@ import io
 import math
 import pathlib
 import platform
+import random
 import re
 
 import pytest
@@ -202,13 +203,15 @@ def test_options_of_adaptation_are_checked(model_file, options, message, capsys)
 
 
 def record_scores(monkeypatch):
-    """Replaces `score`; returns the list of the texts that it gets."""
+    """Replaces `score`; returns the list of the texts that it gets as ids."""
     scored = []
-    monkeypatch.setattr(
-        textgen.LanguageModel,
-        "score",
-        lambda self, text, **_: scored.append(text) or Score(*[0.0] * 6),
-    )
+
+    def score(self, ids, **_):
+        decode = self.vocabulary.decode
+        scored.append(list(map(decode, ids)) if isinstance(ids, list) else decode(ids))
+        return Score(*[0.0] * 6)
+
+    monkeypatch.setattr(textgen.LanguageModel, "score", score)
     return scored
 
 
@@ -233,18 +236,19 @@ def test_evaluate_scores_what_train_held_out(text, options, capsys, monkeypatch)
     monkeypatch.setattr(textgen.Setup, "datasets", record)
     share = ["--seed", 3, "--validation", 0.2, "--sequence-length", 4]
     assert run("train", "text.txt", "-o", "a.keras", *share, *options, *SHORT) == 0
-    model = textgen.load("a.keras")
-    expected = model.vocabulary.decode(held_out[0])
-
+    vocabulary = textgen.load("a.keras").vocabulary
     scored = record_scores(monkeypatch)
     options = ["--seed", 3, *options] if "--lines" in options else []
     assert run("evaluate", "a.keras", "text.txt", "--last", 0.2, *options) == 0
     [found] = scored
     if "--lines" in options:
-        assert found == [line + "\n" for line in expected.split("\n")]
-        assert len(found) == 18
+        lines = text.splitlines(keepends=True)
+        assert found == random.Random(3).sample(lines, len(lines))[72:]
+        part = held_out[0]
+        ids = [part.ids[start : start + 2] for start in part.starts]
+        assert [vocabulary.decode(line) + "\n" for line in ids] == found
     else:
-        assert found == expected
+        assert found == vocabulary.decode(held_out[0])
         assert text.endswith(found)
     assert run("evaluate", "a.keras", "text.txt", "--held-out") == 0
     assert scored == [found, found]

@@ -47,8 +47,7 @@ def explain(choice: Any) -> str:
 
 def python(
     setup: Setup,
-    text: str,
-    vocabulary: str,
+    corpus: str,
     validation: float,
     minutes: float | None,
     epochs: int | None,
@@ -57,22 +56,11 @@ def python(
 
     Args:
         setup: `Setup`.
-        text: str. Expression that gives the text.
-        vocabulary: str. Expression that gives the vocabulary of `text`.
+        corpus: str. Expression that gives the `PreparedCorpus`.
         validation: float. Share of the text that is held out.
         minutes: float or `None`. The time, if the clock ends the training.
         epochs: int or `None`. The passes over the text, if they are limited.
     """
-    encode = ["ids = vocabulary.encode(text)"]
-    encode += [f"train_ids, validation_ids = textgen.split(ids, {validation!r})"]
-    if setup.kind == "lines":
-        encode = [
-            f"parts = textgen.split_lines(text, {validation!r})",
-            "train_ids, validation_ids = "
-            '(vocabulary.encode("\\n".join(part)) for part in parts)',
-        ]
-    if not validation:
-        encode.append("validation_ids = None")
     fit = f"model.fit(train, validation_data=validation, epochs={epochs or '10**6'}"
     if minutes is not None:
         fit += f",\n          callbacks=[textgen.TimeBudget({minutes!r})]"
@@ -85,13 +73,11 @@ def python(
     return "\n".join(
         [
             "import textgen",
-            f"text = {text}",
-            f"vocabulary = {vocabulary}",
-            *encode,
+            f"corpus = {corpus}",
             f"setup = textgen.Setup({fields})",
-            "train, validation, length = setup.datasets(",
-            "    train_ids, validation_ids, vocabulary)",
-            "model = setup.model(vocabulary, length)",
+            f"parts = setup.split(corpus, {validation!r})",
+            "train, validation, length = setup.datasets(*parts, corpus.tokenizer)",
+            "model = setup.model(corpus.tokenizer, length)",
             "model.compile(setup.optimizer())",
             fit,
         ]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from textgen.text.tokenizer import Tokenizer
+
 SAMPLE = 200_000  # characters of each of three parts of a long text
 
 MIN_LINES = 20
@@ -50,24 +52,52 @@ def look(text: str) -> TextFacts:
         `TextFacts`. The decision about the lines is a rule of thumb: names, titles and
         headlines are separate lines; prose, plays and verse are running text.
     """
-    parts, read = [text], len(text)
-    if len(text) > 3 * SAMPLE:
-        starts = (0, (len(text) - SAMPLE) // 2, len(text) - SAMPLE)
+    parts = [text[part] for part in _parts(len(text))]
+    return _look(parts, len(text))
+
+
+def look_at_ids(
+    ids: np.ndarray, tokenizer: Tokenizer, characters: int | None = None
+) -> TextFacts:
+    """Looks at the text of some ids, as `look` does.
+
+    Args:
+        ids: integer array of shape `(tokens,)`.
+        tokenizer: `Tokenizer`.
+        characters: int or `None`. Length of the text. Defaults to `None`: it is
+            estimated.
+    """
+    pieces = [ids[part] for part in _parts(len(ids))]
+    parts = [tokenizer.decode(piece) for piece in pieces]
+    if characters is None:
+        read = max(1, sum(map(len, pieces)))
+        characters = round(sum(map(len, parts)) * len(ids) / read)
+    return _look(parts, characters)
+
+
+def _parts(length: int) -> list[slice]:
+    """Returns which parts of a text to look at: all of it, or three parts."""
+    if length <= 3 * SAMPLE:
+        return [slice(0, length)]
+    starts = (0, (length - SAMPLE) // 2, length - SAMPLE)
+    return [slice(start, start + SAMPLE) for start in starts]
+
+
+def _look(parts: Sequence[str], characters: int) -> TextFacts:
+    """Looks at parts of a text of so many characters."""
+    if parts[1:]:
         # The first and the last line of a part may be cut.
-        parts = [
-            "\n".join(text[start : start + SAMPLE].split("\n")[1:-1])
-            for start in starts
-        ]
-        read = sum(map(len, parts))
+        parts = ["\n".join(part.split("\n")[1:-1]) for part in parts]
+    read = sum(map(len, parts)) if parts[1:] else characters
     lines = [line for part in parts for line in part.rstrip("\n").split("\n")]
     kept = [line.strip() for line in lines if line.strip()]
     if not kept:
-        return TextFacts(len(text), 0, 0, 0, False, "it has no lines")
+        return TextFacts(characters, 0, 0, 0, False, "it has no lines")
     lengths = np.array([len(line) for line in kept])
     reason = _running_text(kept, lengths, 1 - len(kept) / len(lines))
     return TextFacts(
-        characters=len(text),
-        lines=round(len(kept) * len(text) / max(read, 1)),
+        characters=characters,
+        lines=round(len(kept) * characters / max(read, 1)),
         median_line=int(np.median(lengths)),
         longest_line=int(lengths.max()),
         separate_lines=reason is None,

@@ -10,7 +10,11 @@ import keras
 import numpy as np
 
 from textgen.datasets import LineDataset, SequenceDataset, WindowDataset
+from textgen.lines import Lines
 from textgen.models.language_model import LanguageModel
+from textgen.text.prepared import PreparedCorpus
+from textgen.text.splits import split, split_line_numbers
+from textgen.text.tokenizer import Tokenizer
 from textgen.text.vocabulary import Vocabulary
 
 WINDOW = 40  # default sequence length, in tokens
@@ -113,18 +117,49 @@ class Setup:
             gradient_accumulation_steps=accumulated if accumulated > 1 else None,
         )
 
+    def split(
+        self, corpus: PreparedCorpus, validation: float = 0.1, seed: int = 0
+    ) -> tuple[Any, Any]:
+        """Splits a corpus into a part for training and a held-out part.
+
+        Args:
+            corpus: `PreparedCorpus`. Its ids are not copied.
+            validation: float in [0, 1). Share of the lines, drawn with the seed, for
+                `"lines"`; otherwise of the tokens, at the end of the text.
+            seed: int. Seed of the split of lines.
+
+        Returns:
+            A tuple `(train, validation)` for `datasets`: arrays of ids, or `Lines`.
+            `validation` is `None` for a share of 0.
+
+        Raises:
+            ValueError: `validation` is out of range, or the text has no lines.
+        """
+        if self.kind != "lines":
+            parts = split(corpus.ids, validation)
+            return parts[0], parts[1] if validation else None
+        lines = Lines(corpus.ids, _end_of_line(corpus.tokenizer))
+        numbers = split_line_numbers(len(lines), validation, seed)
+        if not len(numbers[0]) or (validation and not len(numbers[1])):
+            raise ValueError(
+                f"The text has {len(lines)} lines: too few to hold out "
+                f"validation={validation} of them."
+            )
+        held_out = lines.take(numbers[1]) if validation else None
+        return lines.take(numbers[0]), held_out
+
     def datasets(
         self,
-        train_ids: np.ndarray,
-        validation_ids: np.ndarray | None,
+        train: np.ndarray | Lines,
+        validation: np.ndarray | Lines | None,
         vocabulary: Vocabulary,
         seed: int = 0,
     ) -> tuple[Any, Any, int]:
         """Builds the datasets of training and validation.
 
         Args:
-            train_ids: integer array of shape `(tokens,)`.
-            validation_ids: integer array of shape `(tokens,)`, or `None`.
+            train: integer array of shape `(tokens,)`, or for `"lines"` also `Lines`.
+            validation: the same, or `None`.
             vocabulary: `Vocabulary`. It knows the newline, for `"lines"`.
             seed: int. Seed of the order.
 
@@ -135,34 +170,34 @@ class Setup:
         Raises:
             ValueError: A part of the text is too short for a batch, or has no lines.
         """
-        length = self.sequence_length
-        if length is None:
-            length = WINDOW
-            if self.kind == "lines":
-                length = usual_length(train_ids, vocabulary)
+        length = self.sequence_length or WINDOW
         try:
-            train = self._dataset(train_ids, vocabulary, length, seed)
+            if self.kind == "lines":
+                train = _as_lines(train, vocabulary)
+                length = self.sequence_length or usual_length(train.lengths)
+            dataset = self._dataset(train, length, seed)
         except ValueError as error:
             raise ValueError(f"The training part of the text: {error}") from error
-        if validation_ids is None:
-            return train, None, length
+        if validation is None:
+            return dataset, None, length
         try:
-            held_out = self._dataset(validation_ids, vocabulary, length, seed, True)
+            if self.kind == "lines":
+                validation = _as_lines(validation, vocabulary)
+            held_out = self._dataset(validation, length, seed, True)
         except ValueError as error:
             raise ValueError(f"The validation part of the text: {error}") from error
-        return train, held_out, length
+        return dataset, held_out, length
 
     def _dataset(
         self,
-        ids: np.ndarray,
-        vocabulary: Vocabulary,
+        ids: Any,
         length: int,
         seed: int,
         held_out: bool = False,
     ) -> Any:
         rows = self.batch_size
         if self.kind == "lines":
-            return _lines(ids, vocabulary, length, rows, seed)
+            return _line_dataset(ids, length, rows, seed)
         if self.kind == "windows":
             return WindowDataset(ids, length, self.sequence_stride, rows, seed=seed)
         if not self.stateful:
@@ -196,37 +231,41 @@ class Setup:
         return continuing(ids[: rows * (steps + 1) + length - 1])
 
 
-def usual_length(ids: np.ndarray, vocabulary: Vocabulary) -> int:
+def usual_length(lengths: np.ndarray) -> int:
     """Returns the length in tokens at which longer lines are cut by default.
 
-    All lines of a batch are padded to the longest line of the text, so without a limit
-    one line of a megabyte would make every batch a megabyte wide.
+    A few very long lines would take most of the time.
 
     Args:
-        ids: integer array of shape `(tokens,)`.
-        vocabulary: `Vocabulary`.
+        lengths: integer array of shape `(lines,)`. Tokens of each line.
     """
-    newlines = np.flatnonzero(ids == vocabulary.ids.get("\n", -1))
-    lengths = np.diff(newlines, prepend=-1, append=len(ids)) - 1
-    usual = np.percentile(lengths[lengths > 0], 99) if lengths.any() else 0
-    return max(LONG_LINE, math.ceil(2 * usual))
+    return max(LONG_LINE, math.ceil(2 * np.percentile(lengths, 99)))
 
 
-def _lines(
-    ids: np.ndarray, vocabulary: Vocabulary, length: int, rows: int, seed: int
-) -> LineDataset:
-    """Builds a dataset of lines; warns if some lines are cut."""
+def _as_lines(part: Any, vocabulary: Vocabulary) -> Lines:
+    """Returns the lines of a part of a text."""
+    if isinstance(part, Lines):
+        return part
+    return Lines(part, _end_of_line(vocabulary))
+
+
+def _end_of_line(vocabulary: Tokenizer) -> int:
     if "\n" not in vocabulary:
         raise ValueError("lines=True needs a text of several lines.")
+    return vocabulary.ids["\n"]
 
-    def cut_at(steps: int | None) -> LineDataset:
-        newline = vocabulary.ids["\n"]
-        return LineDataset(ids, newline, steps, batch_size=rows, seed=seed)
 
-    dataset = cut_at(None)
-    if dataset.sequence_length <= length:
-        return dataset
-    dataset = cut_at(length)
+def _line_dataset(lines: Lines, length: int, rows: int, seed: int) -> LineDataset:
+    """Builds a dataset of lines; warns if some lines are cut."""
+    longest = int(lines.lengths.max()) + 1
+    dataset = LineDataset(
+        lines.ids,
+        lines.end_of_line,
+        min(length, longest),
+        batch_size=rows,
+        seed=seed,
+        lines=lines,
+    )
     if dataset.num_cut:
         warnings.warn(
             f"{dataset.num_cut:,} of {dataset.num_examples:,} lines are longer than "

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from textgen.advice import explanation, rules
-from textgen.advice.facts import SAMPLE, TextFacts, look
+from textgen.advice.facts import TextFacts, look, look_at_ids
 from textgen.advice.setup import WINDOW, Setup
 from textgen.advice.timing import Speeds, step_seconds
-from textgen.text.splits import check_share, split, split_lines
+from textgen.text.prepared import PreparedCorpus
+from textgen.text.preparing import prepare
+from textgen.text.splits import check_share
 from textgen.text.vocabulary import Vocabulary
 
 _FIELDS = {field.name for field in dataclasses.fields(Setup)}
@@ -60,11 +62,11 @@ class Suggestion:
             self.setup.stateful, batches, self.steps, validation
         )
 
-    def build(self, text: str, seed: int = 0) -> tuple[Any, Any, Any]:
+    def build(self, text: str | PreparedCorpus, seed: int = 0) -> tuple[Any, Any, Any]:
         """Builds what `fit` needs.
 
         Args:
-            text: str. The text that `suggest` got.
+            text: str or `PreparedCorpus`. The text that `suggest` got.
             seed: int. Seed of the order and of the split of lines.
 
         Returns:
@@ -85,22 +87,17 @@ class Suggestion:
         )
         ```
         """
-        if self.setup.kind == "lines":
-            pair = split_lines(text, self.validation, seed)
-            parts = [self.vocabulary.encode("\n".join(part)) for part in pair]
-        else:
-            parts = list(split(self.vocabulary.encode(text), self.validation))
-        held_out = parts[1] if self.validation else None
-        train, validation, length = self.setup.datasets(
-            parts[0], held_out, self.vocabulary, seed
-        )
+        if isinstance(text, str):
+            text = prepare(iter([text]), tokenizer=self.vocabulary)
+        parts = self.setup.split(text, self.validation, seed)
+        train, validation, length = self.setup.datasets(*parts, self.vocabulary, seed)
         model = self.setup.model(self.vocabulary, length)
         model.compile(self.setup.optimizer())
         return model, train, validation
 
 
 def suggest(
-    text: str | np.ndarray,
+    text: str | np.ndarray | PreparedCorpus,
     vocabulary: Vocabulary | None = None,
     minutes: float = 5.0,
     *,
@@ -114,9 +111,9 @@ def suggest(
     chooses all arguments of dataset, model and optimizer. This takes some seconds.
 
     Args:
-        text: str, or integer array of ids of shape `(tokens,)`.
-        vocabulary: `Vocabulary`, or `None` for the characters of a str. Defaults to
-            `None`.
+        text: str, `PreparedCorpus`, or integer array of ids of shape `(tokens,)`.
+        vocabulary: `Vocabulary`, or `None` for the characters of a str, or that of a
+            `PreparedCorpus`. Defaults to `None`.
         minutes: float. Time of the training, see `TimeBudget`. Defaults to `5`.
         validation: float or `None`. Share of the text to hold out. `None` chooses: 0.1,
             less for a long text, and 0 for a very short one.
@@ -210,10 +207,13 @@ def _faster_precision(timed: Callable[..., float], units: int) -> tuple[float, s
 
 
 def _look(
-    text: str | np.ndarray, vocabulary: Vocabulary | None
-) -> tuple[Vocabulary, TextFacts, int]:
+    text: str | np.ndarray | PreparedCorpus, vocabulary: Any
+) -> tuple[Any, TextFacts, int]:
     """Returns the vocabulary, what the text looks like, and its number of tokens."""
-    if isinstance(text, str):
+    if isinstance(text, PreparedCorpus):
+        vocabulary, tokens = text.tokenizer, len(text)
+        facts = look_at_ids(text.ids, vocabulary, text.characters)
+    elif isinstance(text, str):
         vocabulary = vocabulary or Vocabulary.from_text(text)
         facts, tokens = look(text), len(text)
         if vocabulary.level != "character":
@@ -221,7 +221,7 @@ def _look(
     elif vocabulary is None:
         raise ValueError("An array of ids needs its vocabulary: pass vocabulary=….")
     else:
-        facts, tokens = look(vocabulary.decode(text[: 3 * SAMPLE])), len(text)
+        facts, tokens = look_at_ids(text, vocabulary), len(text)
     if tokens < 4:
         raise ValueError(
             f"The text has {tokens} tokens: a training needs at least four, and some "

@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import textgen
 from textgen.cli import options
+from textgen.cli.progress import Progress
 from textgen.cli.writing import keyboard_interrupts
 from textgen.messages import printable
 from textgen.models import catalogue
-from textgen.text import reading, sources, splits
+from textgen.text import reading, sources
+from textgen.text.prepared import PreparedCorpus, is_prepared
+from textgen.text.preparing import prepare_or_reuse
+from textgen.text.reading import CorpusReader
 
 
 def load(arguments: argparse.Namespace) -> Any:
@@ -42,6 +44,114 @@ def load(arguments: argparse.Namespace) -> Any:
             f"--unknown {unknown} must be error, skip, or a symbol of the vocabulary."
         )
     return model
+
+
+# The options of a text, and the arguments of `textgen.prepare`.
+TEXT_OPTIONS = {
+    "encoding": "encoding",
+    "lowercase": "lowercase",
+    "normalization": "normalization",
+    "replace_invalid": "replace",
+    "keep_line_ends": "newlines",
+    "field": "field",
+    "level": "level",
+    "vocabulary_size": "vocabulary_size",
+    "min_count": "min_count",
+}
+_VOCABULARY = ("level", "vocabulary_size", "min_count")
+READING = tuple(option for option in TEXT_OPTIONS if option not in _VOCABULARY)
+
+
+def text_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns how a text is read, as arguments of `textgen.prepare`."""
+    values = {TEXT_OPTIONS[option]: getattr(arguments, option) for option in READING}
+    return {**values, "newlines": not values["newlines"]}
+
+
+def vocabulary_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options of a vocabulary, as arguments of `textgen.prepare`."""
+    return {name: getattr(arguments, name) for name in _VOCABULARY if name in arguments}
+
+
+def prepared_corpus(
+    arguments: argparse.Namespace, tokenizer: Any = None
+) -> PreparedCorpus:
+    """Returns the corpus of a command as ids, and says how far the reading is.
+
+    Args:
+        arguments: The parsed arguments. For a file of `textgen prepare`, they get its
+            options.
+        tokenizer: `Tokenizer` of a model, or `None` for a new vocabulary.
+
+    Raises:
+        OSError, ValueError: As for `textgen.prepare`. Or a file of `textgen prepare`
+            has another vocabulary or other options.
+    """
+    names = sources.names_of(arguments.corpus)
+    title = f"Reading {sources.shortened(names)}"
+    # A download ends in order.
+    with (
+        keyboard_interrupts(),
+        short_warnings(arguments.parser),
+        Progress(title) as progress,
+    ):
+        if len(names) == 1 and is_prepared(names[0]):
+            corpus = PreparedCorpus.load(names[0])
+            _take_options(corpus, arguments, tokenizer)
+        elif tokenizer is None:
+            corpus = prepare_or_reuse(
+                names,
+                progress,
+                **text_options(arguments),
+                **vocabulary_options(arguments),
+            )
+        else:
+            corpus = textgen.prepare(
+                names,
+                tokenizer=tokenizer,
+                unknown=getattr(arguments, "unknown", None),
+                progress=progress,
+                **text_options(arguments),
+            )
+    warn_replaced(corpus, arguments)
+    return corpus
+
+
+def _take_options(
+    corpus: PreparedCorpus, arguments: argparse.Namespace, tokenizer: Any
+) -> None:
+    """Gives a command the options of the corpus that it reads."""
+    if tokenizer is not None and corpus.tokenizer != tokenizer:
+        raise ValueError(
+            f"{corpus.path} has another vocabulary than the model: give the text "
+            "itself."
+        )
+    for option, name in TEXT_OPTIONS.items():
+        value = corpus.options.get(name)
+        value = not value if option == "keep_line_ends" else value
+        given = getattr(arguments, option, value)
+        if given not in (value, arguments.parser.get_default(option)):
+            raise ValueError(
+                f"{options.option_name(option)}: {corpus.path} was prepared without "
+                "this option. Prepare it again, or leave the option out."
+            )
+        setattr(arguments, option, value)
+
+
+def warn_replaced(corpus: PreparedCorpus, arguments: argparse.Namespace) -> None:
+    """Says how many invalid bytes were replaced."""
+    if number := corpus.options.get("replaced"):
+        print(
+            f"{arguments.parser.prog}: warning: \ufffd replaces invalid bytes in "
+            f"{number:,} places",
+            file=sys.stderr,
+        )
+
+
+def check_corpus(arguments: argparse.Namespace) -> None:
+    """Raises an error if the corpus does not exist; Keras is not imported for that."""
+    with keyboard_interrupts():
+        CorpusReader(sources.names_of(arguments.corpus))
 
 
 def read_corpus(name: str, arguments: argparse.Namespace, **settings: Any) -> str:
@@ -88,6 +198,16 @@ def corpus_notes(arguments: argparse.Namespace) -> dict[str, Any]:
         "encoding": arguments.encoding,
         "lowercase": arguments.lowercase,
         "level": arguments.level,
+        **{
+            option: getattr(arguments, option)
+            for option in (
+                "normalization",
+                "replace_invalid",
+                "keep_line_ends",
+                "field",
+            )
+            if getattr(arguments, option)
+        },
     }
 
 
@@ -125,22 +245,3 @@ def output_path(arguments: argparse.Namespace, option: str = "--output") -> Path
         raise ValueError(f"{option} {output} must end in .keras.".strip())
     check_new_file(output, option, arguments.overwrite)
     return output
-
-
-def split(
-    text: str, validation: float, vocabulary: Any, arguments: argparse.Namespace
-) -> tuple[Any, Any]:
-    """Splits a text into a part for training and a held-out part.
-
-    Returns:
-        Two str, or, with `--lines`, two lists of lines.
-    """
-    if arguments.lines:
-        return splits.split_lines(text, validation, arguments.seed)
-    if vocabulary.level == "character":
-        return splits.split(text, validation)
-    # The boundary must not be inside a word.
-    ends = np.fromiter(map(len, vocabulary.tokens(text)), np.int64).cumsum()
-    train_ends, _ = splits.split(ends, validation)
-    cut = int(train_ends[-1]) if len(train_ends) else 0
-    return text[:cut], text[cut:]

@@ -6,7 +6,6 @@ import sys
 import warnings
 from typing import Any
 
-import textgen
 from textgen.cli import common, options, writing
 from textgen.messages import printable
 from textgen.quiet import import_keras
@@ -40,13 +39,12 @@ def add_convert(commands: Any) -> None:
 
 def _convert(arguments: argparse.Namespace) -> None:
     output = common.output_path(arguments, "")
-    text = common.read_corpus(arguments.corpus, arguments)
+    vocabulary: Any = common.prepared_corpus(arguments).tokenizer
     import_keras()
     from textgen.models import legacy
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        vocabulary = textgen.Vocabulary.from_text(text, arguments.level)
         model = legacy.convert(arguments.model, vocabulary)
     for warning in caught:
         message = printable(warning.message, options.MESSAGE_LIMIT)

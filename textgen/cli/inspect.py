@@ -1,6 +1,7 @@
 """`textgen evaluate`, `textgen info` and `textgen list`."""
 
 import argparse
+import contextlib
 import itertools
 import json
 import math
@@ -8,12 +9,16 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 import textgen
 from textgen.cli import common, options
 from textgen.decoding.defaults import LEARNING_RATE, STRETCH
 from textgen.messages import printable
 from textgen.models import catalogue
-from textgen.text import corpora
+from textgen.text import corpora, splits
+from textgen.text.prepared import PreparedCorpus
+from textgen.text.unknown import UnknownSymbolsError
 
 MAX_SHOWN = 60  # characters of the vocabulary that `info` shows
 INDENT = 16  # columns of the names of the lines, at least
@@ -121,28 +126,23 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if last is not None and not 0 < last < 1:
         raise ValueError(f"--last {last} must be between 0 and 1.")
     adaptation = _adaptation(arguments)
+    common.check_corpus(arguments)
+    model = common.load(arguments)
     if arguments.held_out:
-        model = common.load(arguments)
-        text: Any = _text_of_training(model, arguments)
-        last = arguments.last
+        corpus = _text_of_training(model, arguments)
     else:
-        text = common.read_corpus(arguments.corpus, arguments)
-        model = common.load(arguments)
-    if last is not None or arguments.lines:
-        parts = common.split(text, last or 0.0, model.vocabulary, arguments)
-        text = parts[0] if last is None else parts[1]
-    if arguments.lines:
-        text = [line + "\n" for line in text]
-    score = model.score(text, unknown=arguments.unknown)
+        corpus = common.prepared_corpus(arguments, model.vocabulary)
+    text = _part(corpus, arguments)
+    score = model.score(text)
     indent = 20 if adaptation else 12
     print(f"{'tokens:':{indent}}{score.count:,}")
     _print_score(score, "", indent)
     if adaptation:
-        score = model.score(text, unknown=arguments.unknown, adapt=adaptation)
+        score = model.score(text, adapt=adaptation)
         _print_score(score, "adapted ", indent)
 
 
-def _text_of_training(model: Any, arguments: argparse.Namespace) -> str:
+def _text_of_training(model: Any, arguments: argparse.Namespace) -> PreparedCorpus:
     """Returns the text that a model was trained on, for `--held-out`.
 
     The options get the values that the model notes.
@@ -160,21 +160,43 @@ def _text_of_training(model: Any, arguments: argparse.Namespace) -> str:
             f"--held-out: {names} does not say which part of a text its training held "
             "out. Give --last SHARE."
         )
-    text = common.read_corpus(
-        arguments.corpus,
-        arguments,
-        lowercase=False,
-        encoding=str(notes.get("encoding", "utf-8")),
-    )
-    if corpora.sha256_of_text(text) != notes.get("corpus_sha256"):
-        raise ValueError(
-            f"--held-out: {arguments.corpus} is not the text that {names} was trained "
-            "on: its SHA-256 is another one. Give that text, or --last SHARE."
-        )
     arguments.last = share
     arguments.lines = notes.get("lines") is True
     arguments.seed = int(notes.get("seed", 0))
-    return text.lower() if notes.get("lowercase") is True else text
+    for option in common.READING:
+        default = arguments.parser.get_default(option)
+        value = notes.get(option, default)
+        if type(value) in (type(default), str):
+            setattr(arguments, option, value)
+    with contextlib.suppress(UnknownSymbolsError):
+        corpus = common.prepared_corpus(arguments, model.vocabulary)
+        if corpus.sha256 == notes.get("corpus_sha256"):
+            return corpus
+    raise ValueError(
+        f"--held-out: {arguments.corpus} is not the text that {names} was trained on: "
+        "its SHA-256 is another one. Give that text, or --last SHARE."
+    )
+
+
+def _part(corpus: PreparedCorpus, arguments: argparse.Namespace) -> Any:
+    """Returns the ids to score, or the ids of each line."""
+    share = arguments.last or 0.0
+    if not arguments.lines:
+        parts = splits.split(corpus.ids, share)
+        return parts[1] if share else corpus.ids
+    from textgen.lines import Lines  # imports Keras
+
+    vocabulary = corpus.tokenizer
+    if "\n" not in vocabulary:
+        raise ValueError("--lines: the vocabulary of the model has no newline.")
+    lines = Lines(corpus.ids, vocabulary.ids["\n"])
+    numbers = splits.split_line_numbers(len(lines), share, arguments.seed)
+    chosen = lines.take(numbers[1] if share else np.sort(numbers[0]))
+    ends = chosen.starts + chosen.lengths
+    return [
+        np.append(corpus.ids[start:end], lines.end_of_line)
+        for start, end in zip(chosen.starts, ends, strict=True)
+    ]
 
 
 def _adaptation(arguments: argparse.Namespace) -> Any:

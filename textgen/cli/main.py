@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 import textgen
-from textgen.cli import convert, generate, inspect, streams, train
+from textgen.cli import convert, generate, inspect, prepare, streams, train
 from textgen.cli.options import MESSAGE_LIMIT, HelpFormatter, Parser
 from textgen.messages import printable
 from textgen.text.unknown import UnknownSymbolsError
@@ -131,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         title="commands", dest="command", required=True, metavar="COMMAND"
     )
     train.add_train(commands)
+    prepare.add_prepare(commands)
     generate.add_generate(commands)
     generate.add_complete(commands)
     inspect.add_evaluate(commands)

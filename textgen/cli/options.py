@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from textgen.decoding.defaults import MAX_NEW_TOKENS, TEMPERATURE, TOKENS_PER_LINE
 from textgen.messages import printable
+from textgen.text.normalization import FORMS
 
 MESSAGE_LIMIT = 1000  # characters of an error message
 
@@ -69,6 +70,29 @@ def add_text(parser: Any) -> None:
     )
 
 
+# Of `add_text` and `add_vocabulary`.
+TEXT_MINIMUMS = {"vocabulary_size": 1, "min_count": 1}
+
+
+def add_vocabulary(parser: Any) -> None:
+    """Adds which tokens of a text are in the vocabulary."""
+    add = parser.add_argument
+    add(
+        "--vocabulary-size",
+        type=int,
+        metavar="N",
+        help="size of the vocabulary: it has the most frequent tokens and \ufffd, "
+        "which replaces all others (default: all tokens of the text, without \ufffd)",
+    )
+    add(
+        "--min-count",
+        type=int,
+        default=1,
+        metavar="N",
+        help="tokens that occur less often than N times become \ufffd",
+    )
+
+
 def add_encoding(parser: Any) -> None:
     """Adds how the bytes of a text are read."""
     add = parser.add_argument
@@ -79,6 +103,31 @@ def add_encoding(parser: Any) -> None:
         help="character encoding of the text files, such as latin-1",
     )
     add("--lowercase", action="store_true", help="convert the text to lower case")
+    add(
+        "--normalization",
+        choices=FORMS,
+        help="Unicode normalization form of the text: nfc composes letters and their "
+        "accents; nfkc also replaces characters such as full-width letters by ordinary "
+        "ones (default: none)",
+    )
+    add(
+        "--field",
+        metavar="NAME",
+        help="read this field of CSV, TSV or JSON Lines files (.csv, .tsv, .jsonl, "
+        ".ndjson), one line for each record; in a CSV file without names, the number "
+        "of a column",
+    )
+    add(
+        "--replace-invalid",
+        action="store_true",
+        help="replace bytes that are not valid in the --encoding by \ufffd (default: "
+        "they are an error)",
+    )
+    add(
+        "--keep-line-ends",
+        action="store_true",
+        help=r"keep \r\n and \r (default: they become \n)",
+    )
 
 
 def add_unknown(parser: argparse.ArgumentParser, where: str) -> None:

@@ -17,8 +17,9 @@ from textgen.cli import (
     train_safety,
 )
 from textgen.cli.streams import lasting_output
+from textgen.messages import printable
 from textgen.quiet import import_keras
-from textgen.text import reading, sources
+from textgen.text import sources
 
 NO_LIMIT = 10**6  # epochs of a training that ends by the clock
 
@@ -51,11 +52,14 @@ def _train(arguments: argparse.Namespace) -> None:
     ):
         if arguments.resume:
             guard.message = f"Stopped. To continue: {command}"
-        text = _read(arguments)
+        # A resumed training reads it later, with the options of its checkpoint.
+        corpus = None if arguments.resume else _read(arguments)
         keras = import_keras()
         _make_reproducible(keras, arguments)
         checkpoints = _checkpoints(folder, command, arguments)
-        model, train, validation, prompt = _prepare(keras, text, checkpoints, arguments)
+        model, train, validation, prompt = _prepare(
+            keras, corpus, checkpoints, arguments
+        )
         train_checks.check_space(model, output, folder, arguments.keep)
         callbacks, budget = _callbacks(keras, model, arguments, prompt)
         unsaved = f"Stopped before the model was saved. To save it: {command}"
@@ -88,20 +92,20 @@ def _train(arguments: argparse.Namespace) -> None:
         guard.finish()
 
 
-def _read(arguments: argparse.Namespace) -> str:
-    """Reads the corpus."""
+def _read(arguments: argparse.Namespace) -> Any:
+    """Reads the corpus; returns a `PreparedCorpus`."""
     print(f"Reading {sources.shortened(arguments.corpus)}", flush=True)
-    with common.short_warnings(arguments.parser):
-        return reading.load_corpus(arguments.corpus, encoding=arguments.encoding)
+    corpus = common.prepared_corpus(arguments)
+    if corpus.path is not None:
+        print(f"The ids are in {printable(corpus.path)}", flush=True)
+    return corpus
 
 
 def _dry_run(arguments: argparse.Namespace) -> str:
     """Returns the choice, as a command and in Python."""
-    text = _read(arguments)
+    corpus = _read(arguments)
     _make_reproducible(import_keras(), arguments)
-    text = text.lower() if arguments.lowercase else text
-    vocabulary = _vocabulary(text, arguments)
-    choice = train_choice.complete(arguments, text, vocabulary)
+    choice = train_choice.complete(arguments, corpus)
     return train_choice.explain(choice, arguments)
 
 
@@ -145,34 +149,37 @@ def _checkpoints(folder: Path, command: str, arguments: argparse.Namespace) -> A
 
 
 def _prepare(
-    keras: Any, text: str, checkpoints: Any, arguments: argparse.Namespace
+    keras: Any, corpus: Any, checkpoints: Any, arguments: argparse.Namespace
 ) -> tuple[Any, Any, Any, str]:
     """Returns the model, the datasets of training and validation, and the prompt."""
     command = shlex.join(["textgen", *arguments.argv])
     model = textgen.load(checkpoints.last) if arguments.resume else None
     before = model.notes if model is not None else {}
     train_choice.restore(arguments, before.get("options", {}))
+    if corpus is None:
+        corpus = _read(arguments)
+    vocabulary = corpus.tokenizer
     notes = {
-        **textgen.training_notes(arguments.corpus, text, arguments.seed, command),
+        **textgen.training_notes(arguments.corpus, corpus, arguments.seed, command),
         **common.corpus_notes(arguments),
     }
     if model is not None:
         train_checks.check_text(notes, before, checkpoints, arguments)
         train_checks.check_options(arguments, before, checkpoints)
-    text = text.lower() if arguments.lowercase else text
-    vocabulary = _vocabulary(text, arguments)
     train_checks.check_memory(arguments, len(vocabulary))
     # An error comes early.
-    vocabulary.encode(_prompt(text, vocabulary, arguments), match_case=False)
+    vocabulary.encode(_prompt(corpus, arguments), match_case=False)
     choice = None
     if "options" not in before:
-        choice = train_choice.complete(arguments, text, vocabulary)
+        choice = train_choice.complete(arguments, corpus)
         train_checks.check_combinations(arguments)
         train_checks.check_memory(arguments, len(vocabulary))
         if choice is not None:
             print(choice)
         _make_reproducible(keras, arguments)  # the choice has used random numbers
-    train, validation, length = _datasets(text, vocabulary, arguments)
+    setup = train_choice.setup_of(arguments)
+    parts = setup.split(corpus, arguments.validation, arguments.seed)
+    train, validation, length = setup.datasets(*parts, vocabulary, arguments.seed)
     if choice is not None and arguments.epochs is None:
         arguments.steps_per_epoch = choice.steps_per_epoch(len(train))
     notes |= {
@@ -182,7 +189,6 @@ def _prepare(
         "options": train_checks.options_to_repeat(arguments, length),
         "curve": [],
     }
-    setup = train_choice.setup_of(arguments)
     if model is None:
         model = setup.model(vocabulary, length)
         model.compile(
@@ -199,20 +205,12 @@ def _prepare(
         progress = ("epochs", "steps", "held_out_nats", "curve")
         notes |= {key: before[key] for key in progress if key in before}
     model.notes = notes
-    prompt = _prompt(text, vocabulary, arguments)
+    prompt = _prompt(corpus, arguments)
     print(
-        f"{len(text):,} characters, a vocabulary of {len(vocabulary):,} tokens, "
-        f"{len(train):,} batches per pass, {model.count_params():,} weights"
+        f"{corpus.characters:,} characters, a vocabulary of {len(vocabulary):,} "
+        f"tokens, {len(train):,} batches per pass, {model.count_params():,} weights"
     )
     return model, train, validation, prompt
-
-
-def _vocabulary(text: str, arguments: argparse.Namespace) -> Any:
-    """Returns the vocabulary of a text."""
-    size = arguments.vocabulary_size
-    return textgen.Vocabulary.from_text(
-        text, arguments.level, size, unknown="error" if size is None else "\ufffd"
-    )
 
 
 def _split_note(arguments: argparse.Namespace) -> str:
@@ -225,30 +223,15 @@ def _split_note(arguments: argparse.Namespace) -> str:
     return f"the last {share} of the text for validation"
 
 
-def _datasets(
-    text: str, vocabulary: Any, arguments: argparse.Namespace
-) -> tuple[Any, Any, int]:
-    """Returns the datasets of training and validation, and their sequence length."""
-    train_ids, validation_ids = (
-        vocabulary.encode(part if isinstance(part, str) else "\n".join(part))
-        for part in common.split(text, arguments.validation, vocabulary, arguments)
-    )
-    return train_choice.setup_of(arguments).datasets(
-        train_ids,
-        validation_ids if arguments.validation else None,
-        vocabulary,
-        arguments.seed,
-    )
-
-
-def _prompt(text: str, vocabulary: Any, arguments: argparse.Namespace) -> str:
+def _prompt(corpus: Any, arguments: argparse.Namespace) -> str:
     """Returns the beginning of the samples."""
     if arguments.prompt is not None:
         return completion.unescape(arguments.prompt)
     if arguments.lines:
         return ""
-    first_line = text[:10_000].lstrip().split("\n")[0]
-    return "".join(list(vocabulary.tokens(first_line))[:PROMPT])
+    vocabulary = corpus.tokenizer
+    start = vocabulary.decode(corpus.ids[:10_000]).lstrip()
+    return vocabulary.decode(vocabulary.encode(start.split("\n")[0])[:PROMPT])
 
 
 def _callbacks(

@@ -15,6 +15,7 @@ from textgen.text import sources, splits
 # A resumed training must repeat these options.
 SAME = (
     *("lowercase", "level", "vocabulary_size", "validation", "many_to_many", "lines"),
+    *("min_count", "normalization", "replace_invalid", "keep_line_ends", "field"),
     *("cell", "units", "embedding", "tie_weights", "layer_norm", "dropout"),
     *("recurrent_dropout", "weight_dropout", "sequence_length", "precision", "jit"),
     *("gradient_accumulation_steps", "seed", "deterministic", "windows", "stateful"),
@@ -32,7 +33,7 @@ REPEATED = (
 MINIMUMS = {
     "units": 1,
     "embedding": 0,
-    "vocabulary_size": 1,
+    **options.TEXT_MINIMUMS,
     "sequence_length": 1,
     "sequence_stride": 1,
     "epochs": 1,

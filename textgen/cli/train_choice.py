@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import textgen
-from textgen.cli import options, train_options
+from textgen.cli import common, options, train_options
+from textgen.cli.progress import clock
 
 CHOICES = (
     *("cell", "units", "embedding", "tie_weights", "layer_norm", "dropout"),
@@ -70,14 +71,13 @@ def take(arguments: argparse.Namespace, setup: Any) -> None:
         setattr(arguments, option, kind == setup.kind)
 
 
-def complete(arguments: argparse.Namespace, text: str, vocabulary: Any) -> Any:
+def complete(arguments: argparse.Namespace, corpus: Any) -> Any:
     """Chooses all options that the user has not given.
 
     Args:
         arguments: The parsed arguments; they are completed. `minutes` is then `None`
             unless the clock ends the training and sets the learning rate.
-        text: str. The text, in lower case if that is wanted.
-        vocabulary: `Vocabulary`.
+        corpus: `PreparedCorpus`.
 
     Returns:
         The `textgen.advice.suggestion.Suggestion`; `None` with `--windows`.
@@ -92,8 +92,8 @@ def complete(arguments: argparse.Namespace, text: str, vocabulary: Any) -> Any:
     spent = (time.monotonic() - arguments.started) / 60
     minutes = arguments.minutes or train_options.MINUTES
     choice = textgen.suggest(
-        text,
-        vocabulary,
+        corpus,
+        None,
         max(minutes - spent, minutes / 2),
         validation=arguments.validation,
         epochs=arguments.epochs,
@@ -140,21 +140,18 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
     if arguments.minutes is not None:
         words = ["--minutes", _number(arguments.minutes), *words]
     words += ["--validation", _number(arguments.validation)]
-    corpus, size = arguments.corpus, arguments.vocabulary_size
+    corpus = arguments.corpus
     read = [repr(corpus if corpus[1:] else corpus[0])]
-    tokens = ["text"]
-    if arguments.lowercase:
-        words.append("--lowercase")
-        read.append("lowercase=True")
-    if arguments.encoding != "utf-8":
-        words += ["--encoding", arguments.encoding]
-        read.append(f"encoding={arguments.encoding!r}")
-    if arguments.level != "character" or size is not None:
-        words += ["--level", arguments.level]
-        tokens.append(repr(arguments.level))
-    if size is not None:
-        words += ["--vocabulary-size", str(size)]
-        tokens += [str(size), "unknown='\\ufffd'"]
+    defaults = arguments.parser.get_default
+    chosen = {**common.text_options(arguments), **common.vocabulary_options(arguments)}
+    for option, name in common.TEXT_OPTIONS.items():
+        value = getattr(arguments, option)
+        if value == defaults(option):
+            continue
+        words += [options.option_name(option)]
+        if value is not True:
+            words.append(str(value))
+        read.append(f"{name}={chosen[name]!r}")
     paragraphs = [str(choice)] if choice is not None else []
     paragraphs += [
         "The same training as a command:",
@@ -162,8 +159,7 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
         "In Python:",
         explanation.python(
             setup,
-            f"textgen.load_corpus({', '.join(read)})",
-            f"textgen.Vocabulary.from_text({', '.join(tokens)})",
+            f"textgen.prepare({', '.join(read)})",
             arguments.validation,
             arguments.minutes,
             arguments.epochs,
@@ -216,18 +212,13 @@ def progress(keras: Any, budget: Any) -> Any:
     """Returns a callback that prints a line after each evaluation."""
 
     def show(epoch: int, logs: dict) -> None:
-        line = f"{_clock(budget.spent)} of {_clock(60 * budget.minutes)}: "
+        line = f"{clock(budget.spent)} of {clock(60 * budget.minutes)}: "
         line += f"loss {logs['loss']:.4f}"
         if "val_loss" in logs:
             line += f", held-out loss {logs['val_loss']:.4f}"
         print(line, flush=True)
 
     return keras.callbacks.LambdaCallback(on_epoch_end=show)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
 def outcome(losses: Sequence[float], minutes: float | None) -> str:

@@ -122,13 +122,7 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
     text = parser.add_argument_group("text")
     add = text.add_argument
     options.add_text(text)
-    add(
-        "--vocabulary-size",
-        type=int,
-        metavar="N",
-        help="size of the vocabulary: it has the most frequent tokens and \ufffd, "
-        "which replaces all others (default: all tokens of the text, without \ufffd)",
-    )
+    options.add_vocabulary(text)
     add(
         "--validation",
         type=float,

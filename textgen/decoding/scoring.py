@@ -107,7 +107,7 @@ class Scorer:
 
     def score(
         self,
-        text: str | Sequence[str],
+        text: str | np.ndarray | Sequence[str | np.ndarray],
         unknown: str | None = None,
         adapt: bool | Adaptation = False,
     ) -> Score:
@@ -120,7 +120,8 @@ class Scorer:
 
         Args:
             text: str, or list of separate texts, such as names. Add the newline that
-                ends a name, if its probability counts.
+                ends a name, if its probability counts. In place of a str, also its ids,
+                an integer array of shape `(tokens,)`.
             unknown: str or `None`. What to do with symbols that are not in the
                 vocabulary; see `Vocabulary.encode`.
             adapt: bool or `Adaptation`. Dynamic evaluation: whether and how the model
@@ -138,8 +139,8 @@ class Scorer:
                 frozen, or the adaptation diverged.
         """
         adaptation = adaptation_of(adapt)
-        texts = [text] if isinstance(text, str) else list(text)
-        encoded = encode_each(texts, lambda x: self.vocabulary.encode(x, unknown))
+        texts = [text] if isinstance(text, str | np.ndarray) else list(text)
+        encoded = encode_each(texts, lambda each: self._ids_of(each, unknown))
         begins = self.reader.begins_with_start
         if begins:
             start = np.array([self.reader.start_id], np.int32)
@@ -173,6 +174,17 @@ class Scorer:
             ),
             adapted=adaptation is not None,
         )
+
+    def _ids_of(self, text: str | np.ndarray, unknown: str | None) -> np.ndarray:
+        """Returns the ids of a text, or checks ids."""
+        if isinstance(text, str):
+            return self.vocabulary.encode(text, unknown)
+        ids = self.vocabulary.as_ids(text)
+        if ids.ndim != 1 or (ids.size and ids.min() < 0):
+            raise ValueError(
+                f"The ids of a text are (tokens,), from 0 on; got shape {ids.shape}."
+            )
+        return ids
 
     def _static_log_probs(
         self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]

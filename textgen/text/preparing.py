@@ -46,6 +46,7 @@ def prepare(
     encoding: str = "utf-8",
     replace: bool = False,
     newlines: bool = True,
+    field: str | None = None,
     progress: Progress | None = None,
 ) -> PreparedCorpus:
     """Converts a corpus of any size to ids, with little memory.
@@ -78,6 +79,11 @@ def prepare(
             error.
         newlines: bool. Whether `"\\r\\n"` and `"\\r"` become `"\\n"`. Defaults to
             `True`.
+        field: str or `None`. Name of a field of CSV, TSV or JSON Lines files (`.csv`,
+            `.tsv`, `.jsonl`, `.ndjson`, also compressed). The text then has a line for
+            each record; line ends inside the field become spaces, and records without
+            it are left out. A CSV file without names has numbers of columns, from 1.
+            Defaults to `None`: the files are read as they are.
         progress: Function `(done, size)` that is called after each piece, with the
             number of bytes of the files that were read, and of all their bytes (`None`
             if it is not known).
@@ -108,8 +114,9 @@ def prepare(
         encoding=encoding,
         replace=replace,
         newlines=newlines,
+        field=field,
     )
-    reader = CorpusReader(source, encoding, replace, newlines)
+    reader = options.reader(source)
     if output is None:
         with io.BytesIO() as file:
             return _collect(reader, options, tokenizer, file, progress).in_memory()
@@ -134,7 +141,7 @@ def prepare_or_reuse(
         **options: Other arguments of `prepare`, without `tokenizer` and `output`.
     """
     chosen = _Options(**options)
-    reader = CorpusReader(source, chosen.encoding, chosen.replace, chosen.newlines)
+    reader = chosen.reader(source)
     path = _place(chosen, reader.identity)
     if reader.identity is not None and path.is_file():
         with contextlib.suppress(ValueError):  # damaged: made again
@@ -162,6 +169,7 @@ class _Options:
     encoding: str = "utf-8"
     replace: bool = False
     newlines: bool = True
+    field: str | None = None
 
     def __post_init__(self) -> None:
         check_level(self.level)
@@ -176,6 +184,12 @@ class _Options:
     @property
     def _limited(self) -> bool:
         return self.vocabulary_size is not None or self.min_count > 1
+
+    def reader(self, source: Any) -> CorpusReader:
+        """Returns the reader of a corpus."""
+        return CorpusReader(
+            source, self.encoding, self.replace, self.newlines, self.field
+        )
 
     def learner(self, tokenizer: Tokenizer | None) -> Learner:
         """Returns the learner of a known tokenizer, or of a new one."""

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from textgen import files
 from textgen.messages import printable
-from textgen.text import archive, corpora, encodings, sources
+from textgen.text import archive, corpora, encodings, records, sources
 
 
 def load_corpus(
@@ -91,6 +91,9 @@ class CorpusReader:
             Defaults to `False`: they are an error.
         newlines: bool. Whether `"\r\n"` and `"\\r"` become `"\\n"`. Defaults to
             `True`.
+        field: str or `None`. Name of a field of CSV, TSV or JSON Lines files, whose
+            texts become the lines of the corpus; see `records.lines_of`. Defaults to
+            `None`: the files are read as they are.
 
     Attributes:
         size: int or `None`. Bytes of all files, compressed as they are; `None` if it is
@@ -108,9 +111,10 @@ class CorpusReader:
         encoding: str = "utf-8",
         replace: bool = False,
         newlines: bool = True,
+        field: str | None = None,
     ) -> None:
         self._encoding, self._replace = encoding, replace
-        self._newlines = newlines
+        self._newlines, self._field = newlines, field
         self._done = 0
         self._file: archive.Counted | None = None
         self.replaced = 0
@@ -199,7 +203,10 @@ class CorpusReader:
         decoding = encodings.Decoding(
             self._encoding, name, self._replace, self._newlines
         )
-        yield from decoding.pieces(blocks)
+        pieces = decoding.pieces(blocks)
+        if self._field is not None:
+            pieces = records.lines_of(pieces, self._field, name)
+        yield from pieces
         self.replaced += decoding.replaced
 
 

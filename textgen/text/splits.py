@@ -3,6 +3,8 @@
 import random
 from typing import Protocol, Self, TypeVar
 
+import numpy as np
+
 
 class _Sliceable(Protocol):
     def __len__(self) -> int: ...
@@ -73,4 +75,23 @@ def split_lines(
     ```
     """
     lines = [line for line in text.split("\n") if line]
-    return split(random.Random(seed).sample(lines, len(lines)), validation)
+    parts = split_line_numbers(len(lines), validation, seed)
+    train, held_out = ([lines[number] for number in part] for part in parts)
+    return train, held_out
+
+
+def split_line_numbers(
+    count: int, validation: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Splits the numbers of the lines of a text, as `split_lines` splits its lines.
+
+    Args:
+        count: int. Number of lines that are not empty.
+        validation: float in [0, 1). Share of the lines for validation.
+        seed: int.
+
+    Returns:
+        A tuple `(train, validation)` of int64 arrays, shuffled.
+    """
+    order = random.Random(seed).sample(range(count), count)
+    return split(np.array(order, np.int64), validation)

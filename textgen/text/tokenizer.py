@@ -110,7 +110,7 @@ class Tokenizer:
         Raises:
             ValueError: An id is not in the vocabulary, or the shape is another.
         """
-        array = self._as_ids(ids)
+        array = self.as_ids(ids)
         if array.ndim != 1:
             raise ValueError(f"The ids of a text are (tokens,), not {array.shape}.")
         decoder = self.decoder()
@@ -141,11 +141,15 @@ class Tokenizer:
         Raises:
             ValueError: An id is not in the vocabulary.
         """
-        array = self._as_ids(ids)
+        array = self.as_ids(ids)
         return array[..., np.newaxis] == np.arange(len(self))
 
-    def _as_ids(self, values: Iterable[int] | np.ndarray) -> np.ndarray:
-        """Returns ids as an array; raises ValueError if one is not valid."""
+    def as_ids(self, values: Iterable[int] | np.ndarray) -> np.ndarray:
+        """Returns ids as an array; raises ValueError if one is not valid.
+
+        Args:
+            values: Array or iterable of integers, of any shape; -1 is "no token".
+        """
         ids = np.asarray(values if isinstance(values, np.ndarray) else list(values))
         if ids.size == 0:
             return ids.astype(self.dtype)

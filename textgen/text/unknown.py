@@ -7,6 +7,7 @@ _MAX_NAMED = 10  # unknown symbols that a message names
 
 _MAX_QUOTED = 40  # characters of a text or of a symbol that a message quotes
 
+_Text = TypeVar("_Text")
 _Result = TypeVar("_Result")
 
 
@@ -48,7 +49,7 @@ class UnknownSymbolsError(ValueError):
 
 
 def encode_each(
-    texts: Sequence[str], encode: Callable[[str], _Result]
+    texts: Sequence[_Text], encode: Callable[[_Text], _Result]
 ) -> list[_Result]:
     """Encodes several texts; an error about one of them quotes it.
 
@@ -60,7 +61,7 @@ def encode_each(
         try:
             results.append(encode(text))
         except UnknownSymbolsError as error:
-            if len(texts) > 1:
+            if len(texts) > 1 and isinstance(text, str):
                 error.text = text
             raise
     return results

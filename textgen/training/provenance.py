@@ -10,11 +10,12 @@ from typing import Any
 import keras
 
 from textgen.text import corpora, sources
+from textgen.text.prepared import PreparedCorpus
 
 
 def training_notes(
     corpus: str | Sequence[str],
-    text: str,
+    text: str | PreparedCorpus,
     seed: int,
     command: str | None = None,
     **more: Any,
@@ -25,7 +26,7 @@ def training_notes(
         corpus: str or list of str, as for `textgen.load_corpus`: a name, a path, or
             several. The notes contain the names of files only, without their folders;
             of more than six, the first five and the number of the others.
-        text: str. The text, before it is converted to lower case.
+        text: str, the text before it is converted to lower case; or `PreparedCorpus`.
         seed: int. The seed of the training.
         command: str or `None`. The command that started the training. Defaults to
             `None`: the command line of this Python program.
@@ -52,7 +53,9 @@ def training_notes(
         command = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
     return {
         "corpus": sources.title(corpus),
-        "corpus_sha256": corpora.sha256_of_text(text),
+        "corpus_sha256": (
+            corpora.sha256_of_text(text) if isinstance(text, str) else text.sha256
+        ),
         "seed": seed,
         "versions": {**versions, "python": platform.python_version()},
         "command": command,

@@ -101,9 +101,9 @@ def _validation_batches(arguments: dict[str, Any]) -> float | None:
         return None
     number = arguments.get("validation_steps") or len(validation)
     rows = validation.largest_batch / x.largest_batch
-    steps = 1.0  # batches of lines have different lengths
-    if validation.steps and x.steps:
-        steps = validation.steps / x.steps
+    steps = 1.0
+    if validation.mean_steps and x.mean_steps:
+        steps = validation.mean_steps / x.mean_steps
     return number * rows * steps
 
 

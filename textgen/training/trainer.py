@@ -16,11 +16,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from textgen import backend, tracing
+from textgen import backend
 from textgen.batches import Dataset
 from textgen.text.vocabulary import Vocabulary
 from textgen.training import compiling, feeding, losses, resuming
 from textgen.training.freezing import freeze, frozen
+from textgen.training.lengths import Lengths
 from textgen.training.metrics import WeightedMean
 
 
@@ -52,6 +53,7 @@ class Trainer(keras.Model):
         self._mean_loss = WeightedMean("mean_loss", dtype=self.variable_dtype)
         self._class_weight: np.ndarray | None = None
         self._frozen_at_compile: list[str] = []
+        self._lengths = Lengths()
 
     def computation(self) -> str:
         """Returns device and dtype in one line, such as `CPU (2 cores), float32`."""
@@ -98,10 +100,7 @@ class Trainer(keras.Model):
             metrics: As in Keras; `textgen.Perplexity()`, for example. Keras's names of
                 cross-entropy and accuracy accept the same targets as the loss.
             weighted_metrics: As in Keras; they apply sample weights as the loss does.
-            run_eagerly: As in Keras.
-            steps_per_execution: As in Keras.
-            jit_compile: As in Keras.
-            auto_scale_loss: As in Keras.
+            run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: As in Keras.
 
         Raises:
             ValueError: The loss or a metric expects probabilities but the model returns
@@ -209,17 +208,17 @@ class Trainer(keras.Model):
                 )
                 by_class = by_class * weights
             data = (x, y, by_class)
-        with tracing.step_gradients():
+        with self._lengths.step("train"):
             return super().train_step(*state, data, **kwargs)
 
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates one batch."""
-        with tracing.step_gradients():
+        with self._lengths.step("test"):
             return super().test_step(*args, **kwargs)
 
     def predict_step(self, *args: Any, **kwargs: Any) -> Any:
         """Returns the outputs for one batch."""
-        with tracing.step_gradients():
+        with self._lengths.step("predict"):
             return super().predict_step(*args, **kwargs)
 
     # === Fit, evaluate, predict ===
@@ -261,6 +260,7 @@ class Trainer(keras.Model):
             self._check_order(data)
         if isinstance(x, Dataset):
             self.start_step, self.end_token = x.start_step, x.end_of_line
+        self._lengths.expect(self, "train", x)
         if verbose != 0:
             print(f"Training on {self.computation()}", flush=True)
         arguments = {
@@ -305,6 +305,7 @@ class Trainer(keras.Model):
                 continue each other.
         """
         self._check_order(x)
+        self._lengths.expect(self, "test", x)
         with self.separate_states(x, batch_size):
             return super().evaluate(
                 x=feeding.fixed_order(x),
@@ -323,6 +324,7 @@ class Trainer(keras.Model):
 
         The examples of textgen's datasets are in the order of the text.
         """
+        self._lengths.expect(self, "predict", x)
         return super().predict(feeding.text_order(x), *args, **kwargs)
 
     def carried_variables(self) -> list:

@@ -1,0 +1,362 @@
+"""Measures large corpora: time and memory of `prepare` and of trainings on the ids.
+
+    python benchmarks/corpus.py [prepare] [train] [lines] [words] [--gigabytes 1]
+
+The texts are made by this script: words of about 200 different characters, in lines of
+different lengths, in UTF-8.
+
+- `prepare`: MB of text per second, and peak memory, for each kind of token.
+- `train`: additional memory of a training on all ids, compared with the import of
+  TensorFlow; time to the first batch; time of a step, compared with 10 MB of text, in
+  turns.
+- `lines`: a million lines, one of them of a megabyte: characters per second, compared
+  with running text, in turns.
+- `words`: memory of a training step and of `score` with 50,000 words.
+
+Without an argument, all of them run. The memory is the largest anonymous memory of a
+process: a mapped file is in the page cache, which the system takes back when it needs
+it. Writes benchmark-corpus.json. Linux only.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+import textgen
+
+BLOCK = 8_000_000  # characters of each of a few blocks that are repeated
+BLOCKS = 6
+WORDS = 50_000
+LEVELS = ("character", "word")
+ROUNDS = 7  # of two datasets that take turns
+
+
+def block(seed: int, lines: bool = True) -> str:
+    """Returns text of random words; frequent words are drawn as in Zipf's law."""
+    rng = np.random.default_rng(seed)
+    words = vocabulary()
+    ranks = rng.zipf(1.2, BLOCK // 6)
+    chosen = [words[rank % WORDS] for rank in ranks.tolist()]
+    if not lines:
+        return " ".join(chosen)[:BLOCK]
+    ends = np.cumsum(rng.lognormal(2.4, 0.6, len(chosen)).astype(int) + 1)
+    starts = [0, *ends[ends < len(chosen)].tolist()]
+    parts = [" ".join(chosen[a:b]) for a, b in itertools.pairwise(starts)]
+    return "\n".join(parts)[:BLOCK] + "\n"
+
+
+def vocabulary() -> list[str]:
+    """Returns 50,000 words of about 200 different characters."""
+    rng = np.random.default_rng(0)
+    letters = [chr(code) for code in (*range(97, 123), *range(0x430, 0x460))]
+    letters += [chr(code) for code in (*range(65, 91), *range(0xC0, 0x100))]
+    letters += [chr(code) for code in range(0x3B1, 0x3C9)]
+    weights = 1 / np.arange(1, len(letters) + 1)
+    sizes = rng.integers(2, 9, WORDS)
+    drawn = rng.choice(len(letters), sizes.sum(), p=weights / weights.sum())
+    ends = np.cumsum(sizes)
+    return [
+        "".join(letters[index] for index in drawn[end - size : end])
+        for end, size in zip(ends.tolist(), sizes.tolist(), strict=True)
+    ]
+
+
+def write_text(path: Path, size: float) -> float:
+    """Writes a text of so many bytes; returns its size in MB."""
+    blocks = [block(seed).encode() for seed in range(BLOCKS)]
+    written = 0
+    with open(path, "wb") as file:
+        for each in itertools.cycle(blocks):
+            if written >= size:
+                break
+            each = each[: int(size - written) + 1].rsplit(b"\n", 1)[0] + b"\n"
+            written += file.write(each)
+    return written / 1e6
+
+
+class Peak:
+    """Follows the anonymous memory of this process, in a thread."""
+
+    def __init__(self) -> None:
+        self.before = anonymous()
+        self.most = self.before
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            self.most = max(self.most, anonymous())
+            time.sleep(0.02)
+
+    @property
+    def more(self) -> float:
+        """MB more than at the start."""
+        return self.most - self.before
+
+
+def anonymous() -> float:
+    """Returns the anonymous memory of this process in MB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1e3
+    raise OSError("/proc/self/status has no RssAnon: this is not Linux")
+
+
+def child(name: str, *values: str) -> dict[str, Any]:
+    """Runs a function of this file in a separate process; returns its result."""
+    command = [sys.executable, __file__, "--child", name, *values]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def prepare_once(path: str, output: str, level: str) -> dict[str, Any]:
+    """Prepares a text; returns seconds and the peak memory in MB."""
+    peak = Peak()
+    start = time.perf_counter()
+    corpus = textgen.prepare(path, output, level=level)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "mb": peak.most, "size": len(corpus.tokenizer)}
+
+
+def train_once(path: str) -> dict[str, Any]:
+    """Trains on all ids; returns the additional memory and the time to a batch."""
+    import tensorflow
+
+    tensorflow.constant(0)
+    peak = Peak()
+    start = time.perf_counter()
+    corpus = textgen.PreparedCorpus.load(path)
+    train, _ = textgen.split(corpus.ids, 0.01)
+    dataset = textgen.SequenceDataset(train, 64, 32)
+    dataset[0]
+    first = time.perf_counter() - start
+    rest = [textgen.WindowDataset(train), line_dataset(corpus)]
+    batch = time.perf_counter()
+    for each in rest:
+        each[0]
+    lines = time.perf_counter() - batch
+    model = small_model(corpus.tokenizer)
+    for each in (dataset, rest[1]):
+        model.fit(each, steps_per_epoch=50, verbose=0)
+    return {"mb": peak.more, "first": first, "lines": lines}
+
+
+def line_dataset(corpus: Any, **options: Any) -> Any:
+    """Returns a dataset of the lines of a corpus."""
+    return textgen.LineDataset(corpus.ids, corpus.tokenizer.ids["\n"], **options)
+
+
+def small_model(tokenizer: Any, units: int = 128) -> Any:
+    """Returns a compiled many-to-many model."""
+    model = textgen.LanguageModel(
+        tokenizer, units=units, embedding=64, return_sequences=True
+    )
+    model.compile("adam")
+    return model
+
+
+def turns(ways: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Returns the median result of each way; they take turns."""
+    results: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS + 1):
+        for name, way in ways.items():
+            results[name].append(way())
+    return {name: statistics.median(each[1:]) for name, each in results.items()}
+
+
+def speed(model: Any, dataset: Any, steps: int) -> Callable[[], float]:
+    """Returns a function that trains some steps; it returns targets per second."""
+    targets = [int((dataset[index][1] >= 0).sum()) for index in range(steps)]
+
+    def way() -> float:
+        start = time.perf_counter()
+        model.fit(dataset, steps_per_epoch=steps, verbose=0)
+        return sum(targets) / (time.perf_counter() - start)
+
+    return way
+
+
+def compare_sizes(large: str, small: str) -> dict[str, Any]:
+    """Compares the speed of steps on a large and on a small text."""
+    ways = {}
+    for name, path in (("large", large), ("small", small)):
+        corpus = textgen.PreparedCorpus.load(path)
+        dataset = textgen.SequenceDataset(corpus.ids, 64, 32)
+        ways[name] = speed(small_model(corpus.tokenizer), dataset, 60)
+    return turns(ways)
+
+
+def compare_lines(path: str) -> dict[str, Any]:
+    """Compares lines of which one is very long with running text."""
+    peak = Peak()
+    start = time.perf_counter()
+    corpus = textgen.PreparedCorpus.load(path)
+    from textgen.lines import Lines
+
+    lines = Lines(corpus.ids, corpus.tokenizer.ids["\n"])
+    dataset = line_dataset(corpus, lines=lines)
+    dataset[0]
+    first = time.perf_counter() - start
+    text = textgen.SequenceDataset(corpus.ids, 64, 32)
+    model = small_model(corpus.tokenizer, 256)
+    ways = {
+        "lines": speed(model, dataset, 120),
+        "text": speed(small_model(corpus.tokenizer, 256), text, 120),
+    }
+    return {
+        **turns(ways),
+        "first": first,
+        "mb": peak.more,
+        "count": len(lines),
+        "longest": int(lines.lengths.max()),
+    }
+
+
+def many_words(path: str) -> dict[str, Any]:
+    """Measures a training step and `score` with 50,000 words."""
+    peak = Peak()
+    corpus = textgen.prepare(path, level="word", vocabulary_size=WORDS)
+    size = len(corpus.tokenizer)
+    model = textgen.LanguageModel(
+        corpus.tokenizer,
+        units=256,
+        embedding=256,
+        tie_weights=True,
+        return_sequences=True,
+    )
+    model.compile("adam")
+    dataset = textgen.SequenceDataset(corpus.ids, 32, 32)
+    model.fit(dataset, steps_per_epoch=3, verbose=0)
+    training = peak.more
+    model.score(corpus.tokenizer.decode(corpus.ids)[:1_000_000])
+    return {"size": size, "training": training, "mb": peak.more}
+
+
+def report_prepare(folder: Path, megabytes: float) -> dict[str, Any]:
+    """Prints the speed of `prepare`."""
+    results = {}
+    print(f"\nprepare, {megabytes:,.0f} MB of UTF-8")
+    for level in LEVELS:
+        output = folder / f"{level}.ids"
+        result = child("prepare_once", str(folder / "large.txt"), str(output), level)
+        results[level] = result
+        print(
+            f"  {level:10} {megabytes / result['seconds']:6.1f} MB/s, at most "
+            f"{result['mb']:,.0f} MB of memory, a vocabulary of {result['size']:,}"
+        )
+    return results
+
+
+def report_train(folder: Path, megabytes: float) -> dict[str, Any]:
+    """Prints memory and speed of a training."""
+    large, small = str(folder / "character.ids"), str(folder / "small.ids")
+    result = child("train_once", large)
+    print(
+        f"\ntrain on {megabytes:,.0f} MB: {result['mb']:,.0f} MB more than the import "
+        f"of TensorFlow; first batch after {result['first']:.2f} s; of lines and "
+        f"windows {result['lines']:.2f} s"
+    )
+    rates = child("compare_sizes", large, small)
+    print(f"  speed / that on 10 MB: {rates['large'] / rates['small']:.2f}")
+    return {**result, **rates}
+
+
+def report_lines(folder: Path, _: float) -> dict[str, Any]:
+    """Prints the speed of lines."""
+    result = child("compare_lines", str(folder / "lines.ids"))
+    print(
+        f"\n{result['count']:,} lines, the longest of {result['longest']:,} characters:"
+        f" {result['lines']:,.0f} characters/s, running text {result['text']:,.0f}: "
+        f"{result['lines'] / result['text']:.2f}; first batch after "
+        f"{result['first']:.1f} s, {result['mb']:,.0f} MB more"
+    )
+    return result
+
+
+def report_words(folder: Path, _: float) -> dict[str, Any]:
+    """Prints the memory of a large vocabulary."""
+    result = child("many_words", str(folder / "small.txt"))
+    print(
+        f"\n{result['size']:,} words: {result['training']:,.0f} MB more after training "
+        f"steps of 32 x 32, {result['mb']:,.0f} MB with `score` of 1 MB"
+    )
+    return result
+
+
+def make_texts(folder: Path, parts: list[str], gigabytes: float) -> float:
+    """Makes the texts that the parts need; returns the size of the large one in MB."""
+    megabytes = 0.0
+    if "prepare" in parts or "train" in parts:
+        megabytes = write_text(folder / "large.txt", gigabytes * 1e9)
+    write_text(folder / "small.txt", 1e7)
+    if "train" in parts:
+        textgen.prepare(folder / "small.txt", folder / "small.ids")
+        if "prepare" not in parts:
+            textgen.prepare(folder / "large.txt", folder / "character.ids")
+    if "lines" in parts:
+        textgen.prepare(million_lines(), folder / "lines.ids")
+    return megabytes
+
+
+def million_lines() -> Iterator[str]:
+    """Yields a million lines, one of them of a million characters."""
+    count = 0
+    for seed in itertools.count():
+        for line in block(seed).split("\n"):
+            if count == 500_000:
+                yield block(99, lines=False)[:1_000_000]
+            elif count == 1_000_000:
+                return
+            yield line or "-"
+            count += 1
+
+
+PARTS = {
+    "prepare": report_prepare,
+    "train": report_train,
+    "lines": report_lines,
+    "words": report_words,
+}
+CHILDREN = {
+    function.__name__: function
+    for function in (prepare_once, train_once, compare_sizes, compare_lines, many_words)
+}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        print(json.dumps(CHILDREN[sys.argv[2]](*sys.argv[3:])))
+        sys.exit()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)"
+    )
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the text")
+    parser.add_argument("--folder", help="where the texts are made (default: TMPDIR)")
+    arguments = parser.parse_args()
+    chosen = arguments.parts or list(PARTS)
+    for part in chosen:
+        if part not in PARTS:
+            parser.error(f"{part!r} must be one of {', '.join(PARTS)}")
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        megabytes = make_texts(folder, chosen, arguments.gigabytes)
+        results: dict[str, Any] = {"machine": platform.machine()}
+        for part in chosen:
+            results[part] = PARTS[part](folder, megabytes)
+    with open("benchmark-corpus.json", "w") as file:
+        json.dump(results, file, indent=1)

@@ -1,0 +1,202 @@
+"""The lines of a text: where they are, and how many steps batches of them have.
+
+Names of dimensions: N lines in a batch, T steps.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from textgen.batches import as_ids, check_integers
+from textgen.text.tokenizer import NO_SYMBOL
+
+_CHUNK = 2**20  # ids that are searched at once
+
+# A bucket must save so many steps of batches in an epoch, because compiling a training
+# step for another shape takes about a second.
+_LEAST_STEPS = 5000
+# It must also save this share: the lines of a batch should differ in length, too.
+_LEAST_SHARE = 0.03
+
+_CANDIDATES = 256  # numbers of steps that are compared
+
+
+class Lines:
+    """The lines of a text that are not empty, without a copy of the ids.
+
+    They take 9 to 12 bytes per line. The ids are read once, in parts.
+
+    Args:
+        ids: integer array of shape `(tokens,)`, or a memory map. It is not copied.
+        end_of_line: int. The id that ends a line. The last line may end without it.
+
+    Attributes:
+        ids: The ids.
+        end_of_line: int.
+        starts: int64 array of shape `(lines,)`. Index of the first id of each line.
+        lengths: unsigned integer array of shape `(lines,)`, of the smallest dtype.
+            Tokens of each line, without `end_of_line`.
+
+    Raises:
+        ValueError: An argument is out of range, or the text has no line.
+
+    Example:
+
+    ```python
+    lines = Lines(ids, vocabulary.ids["\\n"])
+    order = np.random.default_rng(0).permutation(len(lines))
+    train, validation = (
+        textgen.LineDataset(ids, lines.end_of_line, lines=lines.take(part))
+        for part in np.split(order, [len(lines) * 9 // 10])
+    )
+    ```
+    """
+
+    def __init__(self, ids: np.ndarray, end_of_line: int) -> None:
+        self.ids = as_ids(ids)
+        check_integers(0, end_of_line=end_of_line)
+        if end_of_line > np.iinfo(np.int32).max:
+            raise ValueError(f"end_of_line={end_of_line} must be an id of the text.")
+        self.end_of_line = int(end_of_line)
+        parts = list(_find(self.ids, self.end_of_line))
+        if not parts:
+            raise ValueError(
+                f"These {len(self.ids)} ids have no line that is not empty. Check the "
+                f"text and end_of_line={end_of_line}."
+            )
+        self.starts = np.concatenate([starts for starts, _ in parts])
+        self.lengths = np.concatenate([lengths for _, lengths in parts])
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def take(self, numbers: np.ndarray) -> "Lines":
+        """Returns some of the lines, in the given order; the ids are not read.
+
+        Args:
+            numbers: integer array of shape `(lines,)`. Numbers of lines, counted
+                from 0.
+
+        Raises:
+            ValueError: `numbers` is not such an array, is empty, or has a number that
+                is out of range.
+        """
+        numbers = np.asarray(numbers)
+        if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or not len(numbers):
+            raise ValueError(
+                "The numbers of lines must be a one-dimensional integer array that is "
+                f"not empty; got shape {numbers.shape} and dtype {numbers.dtype}."
+            )
+        for number in (numbers.min(), numbers.max()):
+            if not 0 <= number < len(self):
+                raise ValueError(
+                    f"Line {number} does not exist: the text has {len(self):,} lines "
+                    "that are not empty, counted from 0."
+                )
+        taken = copy.copy(self)
+        taken.starts, taken.lengths = self.starts[numbers], self.lengths[numbers]
+        return taken
+
+    def examples(self, numbers: np.ndarray, steps: int) -> tuple:
+        """Returns inputs and targets of some lines.
+
+        Args:
+            numbers: integer array of shape `(N,)`.
+            steps: int. Number of steps, T. Longer lines are cut.
+
+        Returns:
+            `x` and `y`, both int32 of shape `(N, T)`: a start step (-1) and the line,
+            and the line and its end, padded with -1.
+        """
+        starts, lengths = self.starts[numbers], self.lengths[numbers].astype(np.int64)
+        columns = np.arange(steps)
+        inside = columns < lengths[:, np.newaxis]
+        y = np.full(inside.shape, NO_SYMBOL, np.int32)
+        y[inside] = self.ids[(starts[:, np.newaxis] + columns)[inside]]
+        y[columns == lengths[:, np.newaxis]] = self.end_of_line
+        x = np.full_like(y, NO_SYMBOL)
+        # The end-of-line token is a target only.
+        x[:, 1:] = np.where(inside[:, :-1], y[:, :-1], NO_SYMBOL)
+        return x, y
+
+
+def _find(ids: np.ndarray, end_of_line: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields starts and lengths of the lines that end in each part of a text."""
+    start, size = 0, len(ids)
+    for at in range(0, size, _CHUNK):
+        ends = np.flatnonzero(ids[at : at + _CHUNK] == end_of_line) + at
+        if at + _CHUNK >= size:
+            ends = np.append(ends, size)
+        if not len(ends):
+            continue
+        starts = np.append(start, ends[:-1] + 1)
+        start = int(ends[-1]) + 1
+        kept = ends > starts
+        if kept.any():
+            starts = starts[kept]
+            lengths = ends[kept] - starts
+            # One more than the length must fit, too. `np.concatenate` returns the
+            # dtype of the longest line.
+            yield starts, lengths.astype(np.min_scalar_type(lengths.max() + 1))
+
+
+class Buckets(NamedTuple):
+    """Classes of batches by their number of steps, from the longest to the shortest.
+
+    Args:
+        steps: int64 array of shape `(buckets,)`, descending. Steps of the batches.
+        ends: int64 array of shape `(buckets,)`. Number of batches up to the end of each
+            bucket.
+    """
+
+    steps: np.ndarray
+    ends: np.ndarray
+
+
+def choose_buckets(lengths: np.ndarray, steps: int, rows: int, most: int) -> Buckets:
+    """Chooses the numbers of steps of batches, so that little is padded.
+
+    A batch has the lines of one bucket. The bucket of the longest lines is filled up to
+    a full batch with lines of the next one, and so on: only one batch is not full. For
+    each number of buckets, the choice has the smallest sum of steps over all batches;
+    a further bucket must save enough.
+
+    Args:
+        lengths: unsigned integer array of shape `(lines,)`, sorted. Its dtype holds the
+            longest length plus one.
+        steps: int. Number of steps of the longest lines, which may be cut, and of a
+            single bucket.
+        rows: int. Number of lines in a batch.
+        most: int. Maximum number of buckets.
+    """
+    shortest, longest = int(lengths[0]) + 1, int(lengths[-1]) + 1
+    inner = np.geomspace(shortest, longest, _CANDIDATES).astype(lengths.dtype)
+    inner = np.unique(np.append(inner, lengths.dtype.type(longest)))
+    inner = inner[inner < steps]
+    # Number of batches with a line that does not fit; none for the last choice.
+    longer = len(lengths) - np.searchsorted(lengths, inner)
+    longer = np.append(-(-longer // rows), 0)
+    total = -(-len(lengths) // rows)
+    choices = np.append(inner.astype(np.int64), steps)
+    # Sum of steps if the first bucket ends at a choice, and of one bucket from a choice
+    # (first axis) to the next one (second axis).
+    sums = (total - longer) * choices
+    between = (longer[:, np.newaxis] - longer) * choices
+    between[np.tril_indices(len(choices))] = np.iinfo(np.int64).max // 2
+    previous: list[np.ndarray] = []
+    while len(previous) + 1 < most:
+        through = sums[:, np.newaxis] + between
+        best = through.argmin(axis=0)
+        smaller = through.min(axis=0)
+        if sums[-1] - smaller[-1] < max(_LEAST_STEPS, _LEAST_SHARE * sums[-1]):
+            break
+        previous.append(best)
+        sums = smaller
+    chosen = [len(choices) - 1]
+    for best in reversed(previous):
+        chosen.append(int(best[chosen[-1]]))
+    ends = np.append(longer[chosen[1:]], total)
+    used = np.diff(ends, prepend=0) > 0  # no line may need all `steps`
+    return Buckets(choices[chosen][used], ends[used])
