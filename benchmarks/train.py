@@ -71,7 +71,7 @@ def throughput() -> dict:
             "stock Keras": step_of_keras(units, x, y),
         }
         if importlib.util.find_spec("torch"):
-            ways["PyTorch"] = step_of_torch(units, x, y)
+            ways["PyTorch"] = step_of_torch(units, rows, steps)
         ways["products"] = products(units, rows, steps)
         seconds = turns(ways)
         rates = {way: rows * steps / each for way, each in seconds.items()}
@@ -124,24 +124,23 @@ def step_of_keras(units: tuple, x: np.ndarray, y: np.ndarray) -> Callable:
     return lambda: model.train_on_batch(x, y)
 
 
-def step_of_torch(units: tuple, x: np.ndarray, y: np.ndarray) -> Callable:
-    """Returns a training step of the same model in PyTorch."""
-    import torch
-
-    embedding = torch.nn.Embedding(SYMBOLS, EMBEDDING)
-    lstm = torch.nn.LSTM(EMBEDDING, units[0], len(units), batch_first=True)
-    logits = torch.nn.Linear(units[-1], SYMBOLS)
-    modules = torch.nn.ModuleList([embedding, lstm, logits])
-    optimizer = torch.optim.Adam(modules.parameters(), 1e-3)
-    ids, targets = torch.tensor(x), torch.tensor(y).long().reshape(-1)
+def step_of_torch(units: tuple, rows: int, steps: int) -> Callable:
+    """Returns a training step of the same model in PyTorch, in a process of its own."""
+    script = Path(__file__).with_name("torch_step.py")
+    command = [sys.executable, str(script), *map(str, units)]
+    command += ["--rows", str(rows), "--steps", str(steps)]
+    command += ["--symbols", str(SYMBOLS), "--embedding", str(EMBEDDING)]
+    # It ends with this process, when its standard input does.
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    requests, answers = child.stdin, child.stdout
 
     def step() -> float:
-        optimizer.zero_grad()
-        predicted = logits(lstm(embedding(ids))[0]).reshape(-1, SYMBOLS)
-        loss = torch.nn.functional.cross_entropy(predicted, targets)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        requests.write("\n")
+        return float(answers.readline())
 
     return step
 

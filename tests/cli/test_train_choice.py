@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 
+import numpy as np
 import pytest
 from command_line import TEXT, run
 
@@ -52,6 +53,15 @@ def test_chosen_training_ends_by_the_clock(fast_clock, capsys):
     assert model.return_sequences
     assert model.cell == "simple_rnn"  # it was given
     assert model.units[0] in (64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
+
+def test_a_line_now_and_then_also_within_an_epoch(fast_clock, monkeypatch, capsys):
+    monkeypatch.setattr(train_choice, "SILENCE", 3.0)
+    assert run("train", "text.txt", "-o", "a.keras", "--minutes", 1, *SMALL) == 0
+    seconds = re.findall(r"^(\d+) s of 1 min 00 s: loss", capsys.readouterr().out, re.M)
+    silences = np.diff([int(each) for each in seconds])
+    assert len(silences) > 9
+    assert max(silences) <= 6
 
 
 def test_without_a_time_it_has_the_default(fast_clock, monkeypatch, capsys):

@@ -246,6 +246,8 @@ def _callbacks(
             reserve=train_choice.SAVING,
         )
         callbacks += [budget, train_choice.progress(keras, budget)]
+    elif not sys.stdout.isatty():  # in a terminal, Keras has a progress bar
+        callbacks.append(train_choice.progress(keras))
     callbacks.append(
         textgen.SampleText(
             prompt,

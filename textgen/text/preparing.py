@@ -146,13 +146,17 @@ def prepare_or_reuse(
     if reader.identity is not None and path.is_file():
         with contextlib.suppress(ValueError):  # damaged: made again
             return PreparedCorpus.load(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(path.parent)) as file:
+    folder = None  # that of all temporary files
+    if (reader.size or 0) > IN_MEMORY:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = str(path.parent)
+    with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=folder) as file:
         collected = _collect(reader, chosen, None, file, progress)
         if collected.size <= IN_MEMORY:
             return collected.in_memory()
         if reader.identity is None:  # such as standard input
             path = _place(chosen, collected.corpus.sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
         return collected.write(path)
 
 
