@@ -48,24 +48,16 @@ if arguments.resume:
     model = textgen.load(checkpoints.last)
     model.optimizer.learning_rate = schedule
 else:
-    plays = textgen.load("tinyshakespeare")
-    model = textgen.LanguageModel(
+    # Each symbol keeps its weights; brackets, which the plays lack, start as commas.
+    model = textgen.load("tinyshakespeare").with_vocabulary(
         vocabulary,
-        units=plays.units,
-        embedding=plays.embedding,
+        like={"(": ",", ")": ","},
+        drop_symbols=True,  # the capital letters
         dropout=0.4,
         weight_dropout=0.25,
-        return_sequences=True,
         stateful=True,
         batch_size=16,
     )
-    # Each symbol keeps its weights; brackets, which the plays lack, start as commas.
-    known = plays.vocabulary.ids
-    rows = [known.get(symbol, known[","]) for symbol in vocabulary.symbols]
-    vectors, *recurrent, kernel, bias = plays.get_weights()
-    values = [vectors[rows], *recurrent, kernel[:, rows], bias[rows]]
-    for variable, value in zip(model.trainable_variables, values, strict=True):
-        variable.assign(value)
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=1e-2, beta_2=0.99, global_clipnorm=1.0
     )

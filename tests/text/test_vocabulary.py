@@ -281,6 +281,44 @@ def test_all_unknown_symbols_are_named_at_once(monkeypatch, piece):
         Vocabulary(["a", "\n"], level="word").encode("a\nthe a the")
 
 
+def test_the_caller_of_an_error_names_the_remedy():
+    with pytest.raises(UnknownSymbolsError) as info:
+        Vocabulary("ab").encode("ab[a]")
+    assert info.value.describe("Use --extend-vocabulary to add them.") == (
+        "Not in the vocabulary of 2 symbols: '[' at position 2, ']' at position 4. "
+        "Use --extend-vocabulary to add them."
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "added", "expected"),
+    [
+        ("character", "abba [c]", " []abcx"),
+        ("character", ["[", "b", "["], "[abx"),
+        ("character", "", "abx"),
+        ("word", "a book, a box", ["a", "b", "x", " ", ",", "book", "box"]),
+        ("word", ["book", "a"], ["a", "b", "x", "book"]),
+        ("word", iter(["book"]), ["a", "b", "x", "book"]),
+    ],
+)
+def test_extended(level, added, expected):
+    built = Vocabulary("xba", level, unknown="b")
+    result = built.extended(added)
+    assert result.get_config() == {
+        "level": level,
+        "unknown": "b",
+        "symbols": sorted(expected),
+    }
+    assert built.symbols == ("a", "b", "x")
+
+
+def test_extended_by_what_is_no_symbol():
+    with pytest.raises(ValueError, match="'ab' is not a single symbol at character"):
+        Vocabulary("a").extended(["ab"])
+    with pytest.raises(ValueError, match="Symbol 7 must be a str"):
+        Vocabulary("a").extended([7])
+
+
 @pytest.mark.parametrize("piece", [2, 1 << 20])
 @pytest.mark.parametrize(
     ("text", "max_size", "expected"),

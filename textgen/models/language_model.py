@@ -30,6 +30,7 @@ from textgen.models.arguments import (
     find_activation,
     make_initializers,
 )
+from textgen.models.extending import Extendable
 from textgen.models.saving import OneFile
 from textgen.text.vocabulary import Vocabulary
 from textgen.training.feeding import batch_shape
@@ -41,7 +42,7 @@ _EVALUATION_ROWS = 1024
 
 
 @keras.saving.register_keras_serializable(package="textgen")
-class LanguageModel(OneFile, Writer, Trainer):
+class LanguageModel(OneFile, Extendable, Writer, Trainer):
     """A recurrent network that predicts the next token of a text.
 
     It is a Keras model. Its one `.keras` file contains weights, configuration,
@@ -364,6 +365,11 @@ class LanguageModel(OneFile, Writer, Trainer):
         path = path if path == "time-batched" else "by Keras"
         return f"{super().computation()}, {self.cell} {path} ({reason})"
 
+    def layers_with_weights(self) -> list:
+        """Returns input, recurrent, normalisation and output layers."""
+        middle = [*self.recurrent_layers, *self.norm_layers]
+        return [self.input_layer, *middle, self.output_layer]
+
     def count_params(self) -> int:
         """Returns the number of weights, without the carried states."""
         total = super().count_params()
@@ -443,9 +449,8 @@ class LanguageModel(OneFile, Writer, Trainer):
         """Describes the functions below, without the values of the variables."""
         if type(self) is not LanguageModel:  # a subclass may do anything
             return None
-        layers = [self.input_layer, *self.recurrent_layers, *self.norm_layers]
         return architecture_of(
-            [*layers, self.output_layer], len(self.vocabulary), self.recurrent_dropout
+            self.layers_with_weights(), len(self.vocabulary), self.recurrent_dropout
         )
 
     def _states(self, rows: int) -> list:
@@ -507,11 +512,9 @@ class LanguageModel(OneFile, Writer, Trainer):
             "frozen": [],
         }
         copy = LanguageModel.from_config(config)
-        layers = [self.input_layer, *self.recurrent_layers, *self.norm_layers]
-        layers.append(self.output_layer)
-        targets = [copy.input_layer, *copy.recurrent_layers, *copy.norm_layers]
-        targets.append(copy.output_layer)
-        for layer, target in zip(layers, targets, strict=True):
+        for layer, target in zip(
+            self.layers_with_weights(), copy.layers_with_weights(), strict=True
+        ):
             for value, variable in zip(layer.weights, target.weights, strict=True):
                 variable.assign(value)
         return copy

@@ -22,20 +22,11 @@ from textgen.text.levels import (
     quoted,
     symbols_of,
 )
+from textgen.text.similar import similar_forms
 from textgen.text.tokenizer import Decoder, Encoder, Tokenizer
 from textgen.text.unknown import UnknownSymbolsError
 
 _MAX_SYMBOLS = 1 << 24  # so that all vocabularies can be saved and loaded
-
-# Typographic characters, and the plain ones that old texts have instead.
-_PLAIN = str.maketrans(
-    {
-        **dict.fromkeys("‘’‚‛′´`ʼ", "'"),
-        **dict.fromkeys("“”„‟″«»", '"'),
-        **dict.fromkeys("‐‑‒–—―−", "-"),
-        **dict.fromkeys("\t\u00a0\u2002\u2003\u2009\u202f", " "),
-    }
-)
 
 
 class Vocabulary(Tokenizer):
@@ -124,6 +115,30 @@ class Vocabulary(Tokenizer):
         symbols = kept_symbols(counts, max_size, min_count, unknown)
         return cls(symbols, level=level, unknown=unknown)
 
+    def extended(self, symbols: str | Iterable[str]) -> "Vocabulary":
+        """Returns this vocabulary with more symbols, for example those of another text.
+
+        Ids follow the sorted order, so a symbol can have another id in the result:
+        encode each text again. `LanguageModel.with_vocabulary` moves the weights of a
+        model accordingly.
+
+        Args:
+            symbols: str, a text whose symbols are added, or an iterable of str, the
+                symbols themselves.
+
+        Returns:
+            A `Vocabulary` of the same level and with the same policy for unknown
+            symbols.
+
+        Raises:
+            ValueError: A symbol is not a single symbol at this level or too long, or
+                there are too many.
+        """
+        if isinstance(symbols, str):
+            symbols = self.tokens(symbols)
+        every = set(self.symbols).union(symbols)
+        return Vocabulary(every, self.level, self.unknown)
+
     def __repr__(self) -> str:
         return (
             f"Vocabulary({len(self)} symbols, level={self.level!r}, "
@@ -203,7 +218,8 @@ class Vocabulary(Tokenizer):
         replacement = -1 if unknown in ("error", "skip") else self.ids[unknown]
         for index in np.flatnonzero(ids < 0).tolist():
             symbol = tokens[index]
-            found = -1 if match_case else self._other_form(symbol)
+            forms = () if match_case else similar_forms(symbol)
+            found = next((self.ids[form] for form in forms if form in self.ids), -1)
             if found < 0 and unknown == "error" and symbol not in missing:
                 missing[symbol] = position + length_of(tokens[:index])
             ids[index] = replacement if found < 0 else found
@@ -315,22 +331,6 @@ class Vocabulary(Tokenizer):
         if composed != text and not set(self.tokens(text)) <= set(self.symbols):
             return composed
         return text
-
-    def _other_form(self, symbol: str) -> int:
-        """Returns the id of another form of an unknown symbol; -1 if there is none."""
-        plain = symbol.translate(_PLAIN)
-        bare = "".join(
-            each
-            for each in unicodedata.normalize("NFKD", plain)
-            if not unicodedata.combining(each)
-        )
-        single = plain.replace('"', "'")  # some texts have single quotes only
-        compatible = unicodedata.normalize("NFKC", symbol)
-        for form in (symbol, compatible, plain, bare, single):
-            for other in (form, form.lower(), form.casefold(), form.upper()):
-                if other in self.ids:
-                    return self.ids[other]
-        return -1
 
 
 def _checked(symbols: Iterable[str], level: str) -> set[str]:
