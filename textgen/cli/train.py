@@ -13,6 +13,7 @@ from textgen.cli import (
     completion,
     train_checks,
     train_choice,
+    train_from,
     train_options,
     train_safety,
 )
@@ -158,11 +159,17 @@ def _prepare(
     train_choice.restore(arguments, before.get("options", {}))
     if corpus is None:
         corpus = _read(arguments)
+    source = None if arguments.resume else train_from.load(arguments)
+    if arguments.source_model is not None:
+        # That of a resumed training is extended already.
+        corpus = train_from.with_symbols_of(source or model, corpus, arguments)
     vocabulary = corpus.tokenizer
     notes = {
         **textgen.training_notes(arguments.corpus, corpus, arguments.seed, command),
         **common.corpus_notes(arguments),
     }
+    if arguments.source_model is not None:
+        notes["trained_from"] = sources.title(arguments.source_model)
     if model is not None:
         train_checks.check_text(notes, before, checkpoints, arguments)
         train_checks.check_options(arguments, before, checkpoints)
@@ -190,7 +197,10 @@ def _prepare(
         "curve": [],
     }
     if model is None:
-        model = setup.model(vocabulary, length)
+        if source is None:
+            model = setup.model(vocabulary, length)
+        else:
+            model = train_from.continued(source, vocabulary, setup, length)
         model.compile(
             setup.optimizer(_learning_rate(keras, arguments, len(train))),
             jit_compile="auto" if arguments.jit is None else arguments.jit,

@@ -16,6 +16,7 @@ from textgen.text import sources, splits
 SAME = (
     *("lowercase", "level", "vocabulary_size", "validation", "many_to_many", "lines"),
     *("min_count", "normalization", "replace_invalid", "keep_line_ends", "field"),
+    *("source_model", "extend_vocabulary"),
     *("cell", "units", "embedding", "tie_weights", "layer_norm", "dropout"),
     *("recurrent_dropout", "weight_dropout", "sequence_length", "precision", "jit"),
     *("gradient_accumulation_steps", "seed", "deterministic", "windows", "stateful"),
@@ -201,7 +202,7 @@ def check_options(
 
 def _typed(name: str, value: Any) -> str:
     """Returns an option as the user types it: `--units 8 8`, or `no --lines`."""
-    option = options.option_name(name)
+    option = "--from" if name == "source_model" else options.option_name(name)
     if value is None or (value is False and name != "jit"):
         return f"no {option}"
     if isinstance(value, bool):

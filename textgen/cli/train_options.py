@@ -136,6 +136,19 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model", CHOSEN)
     add = model.add_argument
+    add(
+        "--from",
+        dest="source_model",
+        metavar="MODEL",
+        help="train this model further, a .keras file or a pretrained model; its "
+        "network and its vocabulary are kept",
+    )
+    add(
+        "--extend-vocabulary",
+        action="store_true",
+        help="with --from: add the symbols of the text that the model does not have "
+        "(default: they are an error)",
+    )
     add("--cell", choices=tuple(CELLS), help="recurrent cell (lstm)")
     add(
         "--units",

@@ -107,6 +107,8 @@ class Extendable:
 
 def _check_vocabularies(old: Any, new: Any, drop_symbols: bool) -> None:
     """Raises ValueError unless weights can go from one vocabulary to the other."""
+    if new == old:  # of any kind
+        return
     for vocabulary in (old, new):
         if not isinstance(vocabulary, Vocabulary):
             raise ValueError(

@@ -1,0 +1,133 @@
+"""`textgen train --from MODEL`: a trained model is trained further on another text."""
+
+import argparse
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+import textgen
+from textgen.cli import options, train_choice
+from textgen.messages import printable
+from textgen.models import catalogue
+from textgen.text.prepared import PreparedCorpus
+
+# Of Adam: that of recipes/sonnets-large.py. A higher one would spoil what the model has
+# learned.
+LEARNING_RATE = 1e-3
+
+MAX_NAMED = 10  # symbols that a message names
+
+# The weights decide these options.
+_FIXED = ("cell", "units", "embedding", "tie_weights", "layer_norm", "precision")
+
+
+def load(arguments: argparse.Namespace) -> Any:
+    """Returns the model of `--from`, or `None`; the options get its values.
+
+    Raises:
+        FileNotFoundError: The model does not exist.
+        ValueError: It is another kind of model, or an option contradicts it.
+    """
+    name = arguments.source_model
+    if name is None:
+        if arguments.extend_vocabulary:
+            raise ValueError("--extend-vocabulary needs --from.")
+        return None
+    model: Any = textgen.load(catalogue.find(name))
+    if not isinstance(model, textgen.LanguageModel):
+        raise ValueError(
+            f"--from {name}: only a LanguageModel can be trained further, and this is "
+            f"a {type(model).__name__}."
+        )
+    values = {
+        "cell": model.cell,
+        "units": list(model.units),
+        "embedding": model.embedding or 0,
+        "tie_weights": model.tie_weights,
+        "layer_norm": model.layer_norm,
+        "precision": model.dtype_policy.name,
+    }
+    if not model.return_sequences:
+        values |= {"windows": True, "sequence_length": model.sequence_length}
+    elif model.start_step:
+        values["lines"] = True
+    elif train_choice.kind_of(arguments) is None:
+        values["many_to_many"] = True
+    kinds = [kind for kind in ("windows", "lines", "many_to_many") if values.get(kind)]
+    for option, value in values.items():
+        given = getattr(arguments, option)
+        if given not in (None, False, value):
+            raise ValueError(
+                f"{options.option_name(option)} contradicts --from {name}: the model "
+                f"has {_shown(value)}. Leave the option out."
+            )
+        setattr(arguments, option, value)
+    for kind in ("windows", "lines", "many_to_many"):
+        if kinds and kind not in kinds and getattr(arguments, kind):
+            raise ValueError(
+                f"{options.option_name(kind)} contradicts --from {name}, which was "
+                f"trained with {options.option_name(kinds[0])}. Leave the option out."
+            )
+    if arguments.learning_rate is None:
+        arguments.learning_rate = LEARNING_RATE
+    return model
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def with_symbols_of(
+    model: Any, corpus: PreparedCorpus, arguments: argparse.Namespace
+) -> PreparedCorpus:
+    """Returns a corpus with the ids of a model's vocabulary.
+
+    With `--extend-vocabulary`, it is the vocabulary and the new symbols of the corpus.
+
+    Raises:
+        ValueError: The corpus has symbols that the model lacks.
+    """
+    known, found = model.vocabulary, corpus.tokenizer
+    if known == found:
+        return corpus
+    new = [symbol for symbol in found.symbols if symbol not in known]
+    if new and not arguments.extend_vocabulary:
+        named = ", ".join(
+            f"{symbol!r} ({corpus.counts[found.ids[symbol]]:,} times)"
+            for symbol in new[:MAX_NAMED]
+        )
+        more = f" and {len(new) - MAX_NAMED:,} more" if len(new) > MAX_NAMED else ""
+        raise ValueError(
+            f"The text has symbols that {arguments.source_model} does not have: "
+            f"{printable(named)}{more}. Add --extend-vocabulary to give them weights."
+        )
+    vocabulary = known.extended(new)
+    table = np.array([vocabulary.ids[symbol] for symbol in found.symbols])
+    counts = np.zeros(len(vocabulary), np.int64)
+    counts[table] = corpus.counts
+    dtype = np.min_scalar_type(len(vocabulary) - 1)
+    return dataclasses.replace(
+        corpus,
+        ids=table.astype(dtype)[corpus.ids],
+        tokenizer=vocabulary,
+        counts=counts,
+        path=None,
+    )
+
+
+def continued(model: Any, vocabulary: Any, setup: Any, length: int) -> Any:
+    """Returns a copy of a model with another vocabulary, for a training.
+
+    Args:
+        model: `LanguageModel`.
+        vocabulary: `Vocabulary`. It has all symbols of the model.
+        setup: `Setup` of the training.
+        length: int. The sequence length.
+    """
+    arguments = setup.model_arguments(length)
+    names = ("dropout", "recurrent_dropout", "weight_dropout", "stateful", "batch_size")
+    changes = {name: arguments[name] for name in names}
+    if model.return_sequences:
+        changes["sequence_length"] = arguments["sequence_length"]
+    return model.with_vocabulary(vocabulary, **changes)
