@@ -11,14 +11,16 @@ text and a batch of 64 texts in four ways:
 - a sampling loop with PyTorch's `nn.LSTM`, which carries its state too (extra `bench`).
 
 The ways take turns and their medians are compared, because other work on the machine
-would favour one of them. Four more times are measured separately: compilation; the
+would favour one of them. Five more times are measured separately: compilation; the
 first piece of a stream; 1,024 texts of one prompt of 500 symbols, in one call (which
-reads the prompt once) and in calls of 64; and 1,000 characters of `textgen generate` as
-a complete process, compared with a process that only imports Keras and loads the model.
-Writes benchmark-generate.json.
+reads the prompt once) and in calls of 64; 1,024 names of the pretrained model
+`dinosaurs`, with `generate_many` and with calls of `generate(count=64)`; and 1,000
+characters of `textgen generate` as a complete process, compared with a process that
+only imports Keras and loads the model. Writes benchmark-generate.json.
 """
 
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -168,6 +170,34 @@ def shared_prompt() -> dict:
     return {"one call": medians[1], f"calls of {ROWS}": medians[parts]}
 
 
+def many_texts() -> dict:
+    """Returns texts per second: names of the pretrained model, which are short."""
+    model = textgen.load("dinosaurs")
+    names = model.generate_many(seed=0)
+    parts = 16
+    seeds = itertools.count()
+
+    def in_calls() -> None:
+        for _ in range(parts):
+            model.generate(count=ROWS, seed=next(seeds))
+
+    def iterated() -> None:
+        for _ in range(parts * ROWS):
+            next(names)
+
+    ways = {"generate_many": iterated, f"generate(count={ROWS})": in_calls}
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(ROUNDS + 1):
+        for way, write in ways.items():
+            seconds = seconds_of(write)
+            if turn:  # the first turn compiles
+                rates[way].append(parts * ROWS / seconds)
+    medians = {way: statistics.median(each) for way, each in rates.items()}
+    shown = ", ".join(f"{way} {rate:,.0f}" for way, rate in medians.items())
+    print(f"names of `dinosaurs` per second: {shown}")
+    return medians
+
+
 def whole_process() -> dict:
     """Returns seconds of `textgen generate`, and of a process that loads the model."""
     loading = "import keras, textgen, sys; textgen.load(sys.argv[1])"
@@ -207,6 +237,7 @@ if __name__ == "__main__":
         "milliseconds": compare(),
         "first_piece_ms": first_piece(),
         "shared_prompt_s": shared_prompt(),
+        "texts_per_second": many_texts(),
         "whole_process_s": whole_process(),
     }
     with open("benchmark-generate.json", "w") as file:

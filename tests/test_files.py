@@ -199,9 +199,7 @@ def test_second_lock_is_refused_until_the_first_is_released(tmp_path):
     pytest.importorskip("fcntl")
     path = tmp_path / ".lock"
     with files.Lock(path, "The folder x"):
-        message = (
-            rf"^The folder x is in use by another training \(process {os.getpid()}\)"
-        )
+        message = rf"^The folder x is in use by another run \(process {os.getpid()}\)"
         with pytest.raises(BlockingIOError, match=message):
             files.Lock(path, "The folder x")
     assert not path.exists()

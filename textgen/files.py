@@ -209,7 +209,7 @@ class Lock:
                 owner = file.read(20).strip()
                 file.close()
                 raise BlockingIOError(
-                    f"{what} is in use by another training"
+                    f"{what} is in use by another run"
                     f"{f' (process {owner})' if owner.isdigit() else ''}: wait until "
                     "it ends, or use another name."
                 ) from error

@@ -46,7 +46,7 @@ def test_terminal_has_one_line(time):
         time(1)
         show(1503, None)
     first, second, empty, end = stream.getvalue().split("\r")[1:]
-    assert first == "Writing: 1,500 texts of 3,000 texts (50%), 250 texts/s, 6 s left"
+    assert first == "Writing: 1,500 of 3,000 texts (50%), 250 texts/s, 6 s left"
     assert second.rstrip() == "Writing: 1,503 texts, 168 texts/s"
     assert len(second) == len(first)  # the rest of the old line is overwritten
     assert empty.strip() == end == ""

@@ -1,8 +1,9 @@
-"""`generate` and `stream` of every kind of model, compared with `predict`."""
+"""`generate`, `stream`, `generate_many` of all models, compared with `predict`."""
 
 import inspect
 import itertools
 import math
+import weakref
 from concurrent import futures
 
 import numpy as np
@@ -13,6 +14,7 @@ from small_networks import VOCABULARY as NETWORK_VOCABULARY
 
 import textgen
 from textgen import Blend, Vocabulary
+from textgen.decoding import writer
 from textgen.decoding.loop import Decoder
 
 # === Log probabilities ===
@@ -319,6 +321,128 @@ def test_too_few_new_texts_are_told(model):
     with pytest.warns(UserWarning, match="Only 3 of 9 new texts"):
         found = model.generate("", 1, 3.0, count=9, exclude=known[3:], seed=0)
     assert sorted(found) == ["a", "b", "c"]
+
+
+# === Any number of texts ===
+
+STARTS = (1, 63, 64, 65, 129, 130)
+
+
+def test_text_is_item_of_generate_for_any_start_and_count(any_model):
+    options = {"max_new_tokens": 9, "temperature": 1.0, "seed": 5}
+    for prompt in ("", "fa"):
+        texts = list(any_model.generate_many(prompt, count=130, **options))
+        # The last two are a batch of 4 in `generate`, which may be rounded differently.
+        expected = any_model.generate(prompt, count=130, **options)
+        assert len(set(expected)) > 20
+        assert texts[:128] == expected[:128]
+    for start in STARTS:
+        rest = any_model.generate_many(prompt, count=130, start=start, **options)
+        assert list(rest) == texts[start:]
+    endless = any_model.generate_many(prompt, start=65, **options)
+    assert list(itertools.islice(endless, 65)) == texts[65:]
+
+
+def test_many_texts_take_the_options_of_generate(double_precision):
+    options = {
+        **{"max_new_tokens": 12, "temperature": [1.0, 2.0], "stop": ["ab", 0]},
+        **{"max_lines": 2, "echo": False, "seed": 7, "unknown": "skip"},
+        **{"logit_bias": {"c": 1.0}, "forbidden": "e", "repetition_penalty": 1.3},
+        **{"top_k": 5, "top_p": 0.9, "min_p": 0.01, "typical_p": 0.95},
+    }
+    model = double_precision[0]
+    found = list(model.generate_many("fXa\n", count=64, **options))
+    assert len(set(found)) > 20
+    assert found == model.generate("fXa\n", count=64, **options)
+
+
+def test_many_texts_come_with_log_probabilities(any_model):
+    pairs = any_model.generate_many("fa", 9, count=3, seed=1, return_log_probs=True)
+    for text, scores in pairs:
+        np.testing.assert_allclose(scores, of_text(any_model, text, 2), atol=1e-4)
+
+
+def test_many_texts_read_their_prompt_once_and_have_one_size_of_batch(monkeypatch):
+    model = make(return_sequences=True)
+    monkeypatch.setattr(model.reader, "max_read_steps", 16)
+    calls, batches = [], []
+    prime, stream = model.reader.prime, Decoder.stream
+
+    def priming(heads, *args, **kwargs):
+        calls.append({len(head) for head in heads})
+        return prime(heads, *args, **kwargs)
+
+    def streaming(self, prompts, *args):
+        batches.append([len(prompt) for prompt in prompts])
+        return stream(self, prompts, *args)
+
+    monkeypatch.setattr(model.reader, "prime", priming)
+    monkeypatch.setattr(Decoder, "stream", streaming)
+    texts = model.generate_many("fade\nbead cafe\n" * 3, 2, count=131, start=3)
+    assert calls == [{44}]
+    assert len(list(texts)) == 128
+    assert calls == [{44}]
+    assert batches == [[1] * 64] * 3
+
+
+def test_memory_does_not_grow_with_the_number_of_texts(model, monkeypatch):
+    alive = weakref.WeakSet()
+
+    class Counted(writer.Row):
+        def __init__(self, *args):
+            super().__init__(*args)
+            alive.add(self)
+
+    monkeypatch.setattr(writer, "Row", Counted)
+    most = max(len(alive) for _ in model.generate_many("a", 2, count=64 * 6))
+    assert 0 < most <= 2 * 64
+
+
+def test_sampler_of_many_texts_always_gets_a_full_batch(model):
+    shapes = []
+
+    def sampler(logits, count):
+        shapes.append(logits.shape)
+        return logits.argmax(-1)
+
+    options = {"sampler": sampler, "repetition_penalty": 100.0}
+    texts = list(model.generate_many("fa", 4, count=65, start=2, **options))
+    assert set(shapes) == {(64, SIZE)}
+    # What one batch has seen is not seen by the next.
+    [expected] = model.generate("fa", 4, count=1, **options)
+    assert texts == [expected] * 63
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"count": 0}, "count=0 must be an integer of at least 1"),
+        ({"count": 2.0}, "count=2.0 must be an integer"),
+        ({"start": -1}, "start=-1 must be an integer of at least 0"),
+        ({"start": None}, "start=None must be an integer"),
+        ({"count": 2, "start": 3}, "start=3 must be at most count=2"),
+        ({"prompt": ["a", "b"]}, r"prompt=\['a', 'b'\] must be a str"),
+        ({"prompt": "a→"}, "'→'"),
+        ({"top_k": 0}, "top_k=0 must"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_of_many_texts_are_refused_by_the_call(
+    model, arguments, message
+):
+    with pytest.raises(ValueError, match=message):
+        model.generate_many(**arguments)
+
+
+def test_many_texts_have_the_arguments_of_generate(model):
+    known = inspect.signature(model.generate).parameters
+    found = inspect.signature(model.generate_many).parameters
+    search = {"exclude", "num_beams", "length_penalty"}
+    assert set(found) == set(known) - search | {"start"}
+    for name in set(found) - {"start"}:
+        assert found[name].default == known[name].default
+    with pytest.raises(TypeError, match="no argument 'max_length': use max_new_tokens"):
+        model.generate_many(max_length=3)
 
 
 # === Arguments and pieces ===

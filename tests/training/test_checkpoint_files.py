@@ -24,7 +24,7 @@ def test_second_object_on_a_folder_is_refused(tmp_path):
     first, second = Folder(tmp_path / "a", 2), Folder(tmp_path / "a", 2)
     first.prepare(1)
     first.in_use = True
-    with pytest.raises(BlockingIOError, match=r"a is in use by another training"):
+    with pytest.raises(BlockingIOError, match=r"a is in use by another run"):
         second.prepare(1)
     with pytest.raises(BlockingIOError, match="in use"):
         Checkpoints(tmp_path / "a")

@@ -5,16 +5,18 @@ import contextlib
 import itertools
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from textgen.cli import common, completion, options, writing
+from textgen import files
+from textgen.cli import common, completion, many, options, train_checks, writing
+from textgen.decoding.defaults import BATCH_SIZE
 from textgen.messages import printable, without_controls
-
-SEPARATOR = "-" * 20  # between texts of several lines
 
 # Minimums of the options that both commands have.
 MINIMUMS = {"temperature": 0, "max_lines": 1, "seed": 0, "top_k": 1}
+
+MAX_NOVEL = 10**6  # all new texts are in the memory
 
 
 def add_generate(commands: Any) -> None:
@@ -51,7 +53,22 @@ def add_generate(commands: Any) -> None:
         help="print the generated text without the prompt",
     )
     add(
-        "-o", "--output", metavar="FILE", help="write the texts to this file, a new one"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write the texts to this file, a new one; if there are more than "
+        f"{BATCH_SIZE}, they are kept in FILE.part until all are there",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="continue an --output that was interrupted, at the next text; repeat the "
+        "other options",
+    )
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace an existing --output, also an interrupted one",
     )
 
     choice = parser.add_argument_group(
@@ -131,35 +148,21 @@ def add_complete(commands: Any) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    options.check_minimums(
-        arguments, {**MINIMUMS, "max_new_tokens": 0, "count": 1, "num_beams": 1}
-    )
-    if arguments.novel and arguments.num_beams is not None:
-        raise ValueError("--novel cannot be used with --num-beams.")
+    _check(arguments)
+    searched = arguments.novel or arguments.num_beams is not None
+    if arguments.resume or (arguments.count > BATCH_SIZE and not searched):
+        many.write(lambda start: _many(arguments, start), arguments)
+        return
     if arguments.output:
-        common.check_new_file(arguments.output, "--output")
+        common.check_new_file(arguments.output, "--output", arguments.overwrite)
+        train_checks.check_replaceable(arguments.output, "--output")
     known = None
     if arguments.novel:
         known = common.read_corpus(arguments.novel, arguments).split("\n")
     model = common.load(arguments)
-    forbidden = completion.unescape(arguments.forbid)
-    if set(model.vocabulary.tokens(forbidden)) >= set(model.vocabulary.symbols):
-        raise ValueError("--forbid must not have all tokens of the vocabulary.")
-    filters = ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
-    settings = {
-        "max_new_tokens": arguments.max_new_tokens,
-        "max_lines": arguments.max_lines,
-        "temperature": arguments.temperature,
-        "stop": [completion.unescape(text) for text in arguments.stop or []] or None,
-        "seed": arguments.seed,
-        "unknown": arguments.unknown,
-        "echo": not arguments.no_echo,
-        "forbidden": forbidden,
-        **{name: getattr(arguments, name) for name in filters},
-    }
-    prompt = completion.unescape(arguments.prompt)
+    prompt, settings = _settings(model, arguments)
     pieces: Iterable[str]
-    if arguments.count == 1 and known is None and arguments.num_beams is None:
+    if arguments.count == 1 and not searched:
         pieces = itertools.chain(model.stream(prompt, **settings), ["\n"])
     else:
         with warnings.catch_warnings(record=True) as caught:
@@ -175,15 +178,69 @@ def _generate(arguments: argparse.Namespace) -> None:
         for warning in caught:
             message = printable(warning.message, options.MESSAGE_LIMIT)
             print(f"textgen generate: {message}", file=sys.stderr)
-        several = any("\n" in text.strip("\n") for text in texts)
-        between = f"\n{SEPARATOR}\n" if several else "\n"
-        pieces = [between.join(texts), "\n"] if texts else []
+        pieces = many.pieces_of(lambda: texts)
     if arguments.output:
-        writing.write_new(arguments.output, "".join(pieces))
+        _write(arguments, "".join(pieces))
         return
     shows = without_controls if sys.stdout.isatty() else str
     for piece in pieces:
         print(shows(piece), end="", flush=True)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises ValueError for options that are out of range or exclude each other."""
+    options.check_minimums(
+        arguments, {**MINIMUMS, "max_new_tokens": 0, "count": 1, "num_beams": 1}
+    )
+    if arguments.novel and arguments.num_beams is not None:
+        raise ValueError("--novel cannot be used with --num-beams.")
+    if arguments.novel and arguments.count > MAX_NOVEL:
+        raise ValueError(
+            f"--count {arguments.count} must be at most {MAX_NOVEL} with --novel."
+        )
+    for name in ("resume", "overwrite"):
+        if getattr(arguments, name) and not arguments.output:
+            raise ValueError(f"--{name} needs the --output of the texts.")
+    if arguments.resume and (arguments.novel or arguments.num_beams is not None):
+        other = "--novel" if arguments.novel else "--num-beams"
+        raise ValueError(
+            f"--resume cannot be used with {other}: its texts are written at the end."
+        )
+
+
+def _settings(model: Any, arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Returns the prompt, and the other arguments of `generate` and `stream`."""
+    forbidden = completion.unescape(arguments.forbid)
+    if set(model.vocabulary.tokens(forbidden)) >= set(model.vocabulary.symbols):
+        raise ValueError("--forbid must not have all tokens of the vocabulary.")
+    filters = ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
+    return completion.unescape(arguments.prompt), {
+        "max_new_tokens": arguments.max_new_tokens,
+        "max_lines": arguments.max_lines,
+        "temperature": arguments.temperature,
+        "stop": [completion.unescape(text) for text in arguments.stop or []] or None,
+        "seed": arguments.seed,
+        "unknown": arguments.unknown,
+        "echo": not arguments.no_echo,
+        "forbidden": forbidden,
+        **{name: getattr(arguments, name) for name in filters},
+    }
+
+
+def _many(arguments: argparse.Namespace, start: int) -> Iterator[str]:
+    """Returns an iterator over the texts from number `start` on."""
+    model = common.load(arguments)
+    prompt, settings = _settings(model, arguments)
+    return model.generate_many(prompt, count=arguments.count, start=start, **settings)
+
+
+def _write(arguments: argparse.Namespace, text: str) -> None:
+    """Writes the complete output."""
+    if not arguments.overwrite:
+        writing.write_new(arguments.output, text)
+        return
+    with writing.keyboard_interrupts():
+        files.write_text(arguments.output, text.encode("utf-8", "replace").decode())
 
 
 def _complete(arguments: argparse.Namespace) -> int:

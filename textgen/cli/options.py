@@ -21,7 +21,7 @@ MAX_INTEGER = 2**31 - 1  # TensorFlow counts in 32 bits in several places
 MAXIMUMS = {
     "max_new_tokens": 10**8,
     "max_lines": 10**6,
-    "count": 10**6,
+    "count": 10**9,
     "num_beams": 10**4,
 }
 

@@ -4,8 +4,9 @@ import sys
 import time
 from typing import Self, TextIO
 
-# Seconds: a command that ends before the first one shows nothing.
-_FIRST, _TERMINAL, _PIPE = 1.0, 0.2, 10.0
+# Seconds until the first line, and from each to the next: a command that ends before the
+# first one shows nothing.
+_TERMINAL, _PIPE = (1.0, 0.2), (10.0, 10.0)
 
 
 class Progress:
@@ -37,9 +38,10 @@ class Progress:
         self._what, self._unit = what, unit
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
+        first, self._interval = _TERMINAL if self._terminal else _PIPE
         self._before = done
         self._start = time.monotonic()
-        self._next = self._start + _FIRST
+        self._next = self._start + first
         self._width = 0  # columns of the line that is shown
 
     def __enter__(self) -> Self:
@@ -60,7 +62,7 @@ class Progress:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + (_TERMINAL if self._terminal else _PIPE)
+        self._next = now + self._interval
         line = self.line(done, total, now - self._start)
         if self._terminal:
             padding = " " * (self._width - len(line))
@@ -75,8 +77,9 @@ class Progress:
         rate = (done - self._before) / max(seconds, 1e-9)
         parts = [self._amount(done)]
         if total:
+            of = f"{done:,}" if self._unit != "bytes" else parts[0]
             share = min(done / total, 1.0)
-            parts = [f"{parts[0]} of {self._amount(total)} ({share:.0%})"]
+            parts = [f"{of} of {self._amount(total)} ({share:.0%})"]
         parts.append(f"{self._amount(rate)}/s")
         if total and rate > 0:
             parts.append(f"{clock(max(0, total - done) / rate)} left")

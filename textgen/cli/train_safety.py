@@ -1,4 +1,4 @@
-"""What protects a training: a lock, answers to signals, a place for the model."""
+"""What protects a long run: a lock, answers to signals, a place for the model."""
 
 import argparse
 import contextlib
@@ -16,7 +16,7 @@ from textgen import files, quiet
 
 
 class Guard:
-    """Locks the output of a training, and answers signals while `fit` does not run.
+    """Locks the output of a training or of `generate`, and answers signals.
 
     During `fit`, `textgen.Checkpoints` answers them.
 

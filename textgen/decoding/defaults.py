@@ -9,6 +9,8 @@ MAX_NEW_TOKENS = 400
 
 TOKENS_PER_LINE = 100  # enough for one line of verse or prose
 
+BATCH_SIZE = 64  # texts that are generated together
+
 # The best of some values on the held-out text of the pretrained models.
 LEARNING_RATE = 0.002  # of `Adaptation`
 

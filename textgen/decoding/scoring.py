@@ -17,6 +17,7 @@ from textgen.decoding.adaptation import (
     adaptation_of,
     adapted_log_probs,
 )
+from textgen.decoding.defaults import BATCH_SIZE
 from textgen.decoding.readers import Reader
 from textgen.text.tokenizer import NO_SYMBOL
 from textgen.text.unknown import encode_each
@@ -24,7 +25,7 @@ from textgen.text.vocabulary import Vocabulary
 
 # Batches have one of these numbers of rows: the compiled functions see few shapes, and
 # the memory does not grow with the number of texts.
-BATCH_SIZES = (1, 4, 16, 64)
+BATCH_SIZES = (1, 4, 16, BATCH_SIZE)
 
 _MAX_LOGITS = 1 << 24  # logits of one read: 64 MiB in single precision
 

@@ -2,10 +2,13 @@
 
 Names of dimensions: N texts, V tokens of the vocabulary.
 
-(More than 400 lines: a third is the docstring and the arguments of `generate`.)
+(More than 400 lines: half of them are the arguments of three methods, with docstrings.)
 """
 
 import collections
+import itertools
+import math
+import numbers
 import warnings
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
@@ -249,6 +252,106 @@ class Writer(Scorer):
 
         return pieces()
 
+    def generate_many(
+        self,
+        prompt: str = "",
+        max_new_tokens: int | None = None,
+        temperature: float | Sequence[float] | None = None,
+        *,
+        count: int | None = None,
+        start: int = 0,
+        stop: str | int | Sequence[str | int] | None = None,
+        max_lines: int | None = None,
+        echo: bool = True,
+        return_log_probs: bool = False,
+        seed: int | None = None,
+        unknown: str | None = None,
+        sampler: loop.Sampler | None = None,
+        logit_bias: dict[str, float] | None = None,
+        forbidden: str | Sequence[str] | None = None,
+        repetition_penalty: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        **others: Any,
+    ) -> Iterator[Any]:
+        """Yields any number of texts, in the memory of one batch.
+
+        With a seed, text i depends on the seed and on i only: not on `count`, and not
+        on `start`. It is item i of `generate(prompt, count=n, seed=seed)`. (In a call
+        of `generate` where its batch has another size, rounding can change it.)
+
+        The prompt is read once. The texts are generated in batches of 64, so the first
+        ones arrive together. To generate fewer than 64, `generate` is faster.
+
+        Args:
+            prompt: str. The beginning of each text. Defaults to `""`.
+            count: int or `None`. The iterator ends after text `count - 1`. Defaults to
+                `None`: it never ends.
+            start: int. Number of the first text. With the same seed, the iterator
+                continues an earlier one that was left after this number of texts.
+                Defaults to `0`.
+            sampler: Callable or `None`. As for `generate`; N is always 64.
+
+        The other arguments are those of `generate`. There is no `exclude` and no
+        `num_beams`, because they compare all texts: use `generate`.
+
+        Yields:
+            str, or a tuple with `return_log_probs`. As the items of `generate`.
+
+        Raises:
+            TypeError: An argument does not exist; the message names a similar one.
+            ValueError: An argument is out of its range, or a symbol of the prompt is
+                unknown. It is raised by the call, before the first text.
+
+        Example:
+
+        ```python
+        for name in model.generate_many(count=1_000_000, seed=1):
+            file.write(name + "\\n")
+        ```
+        """
+        refuse_others("generate_many", others)
+        if not isinstance(prompt, str):
+            raise ValueError(f"prompt={prompt!r} must be a str.")
+        end = _end_of(count, start)
+        request = Request(
+            self.vocabulary,
+            max_new_tokens,
+            default_temperature(sampler) if temperature is None else temperature,
+            self.default_stop(max_lines) if stop is None else stop,
+            max_lines,
+            seed,
+            unknown,
+            logit_bias=logit_bias,
+            forbidden=forbidden,
+            repetition_penalty=repetition_penalty,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            typical_p=typical_p,
+        )
+        size = BATCH_SIZES[-1]
+        begun = self._begin([prompt] * size, request, {prompt})
+
+        def results() -> Iterator[Any]:
+            # Each text has the same row of the same batch for any `start`: in another
+            # place, or in a smaller batch, it could be rounded differently.
+            for first in itertools.count(start - start % size, size):
+                if max(first, start) >= end:
+                    return
+                streams = range(first, first + size)
+                rows = [Row(prompt, request) for _ in streams]
+                _fill(rows, self._chunks(*begun, streams, request, sampler))
+                for number, row in zip(streams, rows, strict=True):
+                    if start <= number < end:
+                        text = (prompt if echo else "") + row.text
+                        scored = return_log_probs
+                        yield (text, row.kept_log_probs()) if scored else text
+
+        return results()
+
     def next_symbols(
         self, text: str = "", count: int = 10, unknown: str | None = None
     ) -> list[tuple[str, float]]:
@@ -316,13 +419,7 @@ class Writer(Scorer):
             chunks = self._decode(
                 texts[part], streams[part], request, sampler, shared, known
             )
-            for ids, log_probs in chunks:
-                for row, each, scores in zip(rows[part], ids, log_probs, strict=True):
-                    row.feed(each, scores)
-                if all(row.done for row in rows[part]):
-                    break
-            for row in rows[part]:
-                row.finish()
+            _fill(rows[part], chunks)
         return rows
 
     def _write_new(
@@ -406,8 +503,21 @@ class Writer(Scorer):
         # Padding rows limit the number of shapes; a custom sampler must not see them.
         more = 0 if sampler is not None else padded_rows(count) - count
         texts, streams = texts + texts[:1] * more, streams + streams[:1] * more
-        prompts, carry, seen = self._begin(texts, request, shared, known)
-        chunks = self._decoder().stream(
+        begun = self._begin(texts, request, shared, known)
+        chunks = self._chunks(*begun, streams, request, sampler)
+        return ((ids[:count], log_probs[:count]) for ids, log_probs in chunks)
+
+    def _chunks(
+        self,
+        prompts: list[np.ndarray],
+        carry: Any,
+        seen: np.ndarray | None,
+        streams: Iterable[int],
+        request: Request,
+        sampler: loop.Sampler | None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Returns an iterator over the ids that continue the result of `_begin`."""
+        return self._decoder().stream(
             prompts,
             carry,
             request.max_new_tokens,
@@ -415,9 +525,8 @@ class Writer(Scorer):
             [np.random.default_rng([request.entropy, stream]) for stream in streams],
             sampler,
             request.rules,
-            seen,
+            None if seen is None else seen.copy(),  # with a sampler, it is changed
         )
-        return ((ids[:count], log_probs[:count]) for ids, log_probs in chunks)
 
     def _begin(
         self,
@@ -473,3 +582,32 @@ class Writer(Scorer):
                 self.reader.step, self.reader.variables, self.reader.key
             )
         return self._compiled_search
+
+
+def _end_of(count: int | None, start: int) -> float:
+    """Returns the number of the first text that is not generated."""
+    for name, value, least in (("count", count, 1), ("start", start, 0)):
+        if value is None and name == "count":
+            continue
+        if not isinstance(value, numbers.Integral) or value < least:
+            raise ValueError(
+                f"{name}={value!r} must be an integer of at least {least}."
+            )
+    end = math.inf if count is None else count
+    if start > end:
+        raise ValueError(
+            f"start={start} must be at most count={count}, which also counts the texts "
+            "before `start`."
+        )
+    return end
+
+
+def _fill(rows: list[Row], chunks: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Generates the texts of a batch."""
+    for ids, log_probs in chunks:
+        for row, each, scores in zip(rows, ids, log_probs, strict=True):
+            row.feed(each, scores)
+        if all(row.done for row in rows):
+            break
+    for row in rows:
+        row.finish()
