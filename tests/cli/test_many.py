@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 import weakref
 
 import pytest

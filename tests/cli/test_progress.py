@@ -28,12 +28,12 @@ def time(monkeypatch):
 def test_pipe_gets_a_line_now_and_then(time):
     stream = io.StringIO()
     with Progress("Reading", stream=stream) as show:
-        for number in range(1, 251):
-            time(0.1)
-            show(number * 4_000_000, 2_000_000_000)
+        for number in range(1, 51):
+            time(0.5)
+            show(number * 20_000_000, 2_000_000_000)
     lines = stream.getvalue().splitlines()
-    assert lines[0] == ("Reading: 40 MB of 2 GB (2%), 40 MB/s, 49 s left")
-    assert len(lines) == 3  # after 1, 11 and 21 seconds
+    assert lines[0] == "Reading: 400 MB of 2 GB (20%), 40 MB/s, 40 s left"
+    assert len(lines) == 2  # after 10 and 20 seconds
 
 
 def test_terminal_has_one_line(time):

@@ -180,6 +180,21 @@ def test_windows_are_the_setup_of_the_courses(capsys):
     assert "textgen.Setup()" in printed
 
 
+def test_many_symbols_get_an_embedding(capsys):
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 1001)))
+    for characters, size in ((1001, 64), (1000, None)):
+        pathlib.Path("text.txt").write_text(text[:characters] * 2)
+        command = ["train", "text.txt", "-o", "a.keras", "--windows", "--units", 4]
+        command += ["--epochs", 1, "--max-new-tokens", 1, "--overwrite"]
+        assert run(*command) == 0
+        assert textgen.load("a.keras").embedding == size
+        printed = "the input is an embedding of size 64" in capsys.readouterr().out
+        assert printed == (size is not None)
+    pathlib.Path("text.txt").write_text(text * 2)
+    assert run(*command, "--embedding", 0) == 0
+    assert textgen.load("a.keras").embedding is None
+
+
 def test_lines_are_recognised(capsys):
     names = [f"{'abcdefgh'[: 3 + number % 5]}{number % 7}" for number in range(300)]
     pathlib.Path("text.txt").write_text("\n".join(names))

@@ -28,6 +28,8 @@ def explain(choice: Any) -> str:
     network = f"{cell} layers of {layers} units"
     if len(setup.units) == 1:
         network = f"one {cell} layer of {layers} units"
+    if setup.tie_weights:
+        network += ", whose input and output share one vector for each token"
     dropout = "no dropout"
     if setup.dropout:
         dropout = f"dropout {setup.dropout:g}"

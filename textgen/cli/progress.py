@@ -4,8 +4,8 @@ import sys
 import time
 from typing import Self, TextIO
 
-# Seconds until the first line, and from each to the next: a command that ends before the
-# first one shows nothing.
+# Seconds until the first line, and from each to the next: a command that ends before
+# the first line shows nothing.
 _TERMINAL, _PIPE = (1.0, 0.2), (10.0, 10.0)
 
 

@@ -53,8 +53,9 @@ def _train(arguments: argparse.Namespace) -> None:
     ):
         if arguments.resume:
             guard.message = f"Stopped. To continue: {command}"
-        # A resumed training reads it later, with the options of its checkpoint.
-        corpus = None if arguments.resume else _read(arguments)
+        # Later, if a model decides how it is read.
+        later = arguments.resume or arguments.source_model
+        corpus = None if later else _read(arguments)
         keras = import_keras()
         _make_reproducible(keras, arguments)
         checkpoints = _checkpoints(folder, command, arguments)
@@ -104,6 +105,8 @@ def _read(arguments: argparse.Namespace) -> Any:
 
 def _dry_run(arguments: argparse.Namespace) -> str:
     """Returns the choice, as a command and in Python."""
+    if arguments.source_model is not None:
+        raise ValueError("--dry-run shows no choice for --from: leave one of them out.")
     corpus = _read(arguments)
     _make_reproducible(import_keras(), arguments)
     choice = train_choice.complete(arguments, corpus)
@@ -157,9 +160,9 @@ def _prepare(
     model = textgen.load(checkpoints.last) if arguments.resume else None
     before = model.notes if model is not None else {}
     train_choice.restore(arguments, before.get("options", {}))
+    source = None if arguments.resume else train_from.load(arguments)
     if corpus is None:
         corpus = _read(arguments)
-    source = None if arguments.resume else train_from.load(arguments)
     if arguments.source_model is not None:
         # That of a resumed training is extended already.
         corpus = train_from.with_symbols_of(source or model, corpus, arguments)

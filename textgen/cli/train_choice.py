@@ -83,6 +83,15 @@ def complete(arguments: argparse.Namespace, corpus: Any) -> Any:
         The `textgen.advice.suggestion.Suggestion`; `None` with `--windows`.
     """
     if arguments.windows:
+        from textgen.advice import rules  # imports Keras
+
+        symbols = len(corpus.tokenizer)
+        if arguments.embedding is None and symbols > rules.MANY_TOKENS:
+            arguments.embedding = rules.EMBEDDING
+            print(
+                f"The vocabulary has {symbols:,} tokens, so the input is an embedding "
+                f"of size {rules.EMBEDDING} (--embedding 0: one-hot)."
+            )
         take(arguments, setup_of(arguments))
         if arguments.validation is None:
             arguments.validation = 0.1

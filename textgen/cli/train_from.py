@@ -69,6 +69,8 @@ def load(arguments: argparse.Namespace) -> Any:
                 f"{options.option_name(kind)} contradicts --from {name}, which was "
                 f"trained with {options.option_name(kinds[0])}. Leave the option out."
             )
+    if arguments.level == arguments.parser.get_default("level"):
+        arguments.level = model.vocabulary.level
     if arguments.learning_rate is None:
         arguments.learning_rate = LEARNING_RATE
     return model
@@ -91,6 +93,11 @@ def with_symbols_of(
     known, found = model.vocabulary, corpus.tokenizer
     if known == found:
         return corpus
+    if getattr(known, "level", None) != found.level:
+        raise ValueError(
+            f"--level {found.level}: the text is read in tokens of this level, and "
+            f"{arguments.source_model} has another one. Give the --level of the model."
+        )
     new = [symbol for symbol in found.symbols if symbol not in known]
     if new and not arguments.extend_vocabulary:
         named = ", ".join(
