@@ -82,10 +82,11 @@ def write_text(path: Path, size: float) -> float:
     written = 0
     with open(path, "wb") as file:
         for each in itertools.cycle(blocks):
-            if written >= size:
+            part = each[: int(size) - written]
+            part = part[: part.rfind(b"\n") + 1]  # complete lines
+            if not part:
                 break
-            each = each[: int(size - written) + 1].rsplit(b"\n", 1)[0] + b"\n"
-            written += file.write(each)
+            written += file.write(part)
     return written / 1e6
 
 

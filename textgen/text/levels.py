@@ -22,6 +22,8 @@ _MAX_LENGTH = 1 << 16  # characters of a symbol, so that a vocabulary can be sav
 # grow with the text. A piece of words takes about 60 bytes per word: 1 MB.
 _PIECE = 1 << 14
 
+_SLICE = 1 << 13  # characters of a text that are split into words at a time
+
 
 def check_level(level: str) -> None:
     """Raises ValueError if this is not a level."""
@@ -96,8 +98,7 @@ class SymbolSplitter:
         """
         if self._level == "character":
             return text
-        text = self._held + text
-        words = _word_pattern(text).findall(text)
+        words = list(_words(self._held + text))
         # The next letter can continue the last word, also after an apostrophe: "don'"
         # and "t". Two complete symbols after a word are enough to know its end.
         self._held = "".join(words[-2:])
@@ -109,50 +110,60 @@ class SymbolSplitter:
         """Returns the symbols of the end of the text."""
         if self._level == "character":
             return ""
-        return _word_pattern(self._held).findall(self._held)
+        return list(_words(self._held))
 
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*|.", re.DOTALL)  # in texts without marks
-
-
-@functools.cache
-def _marks() -> re.Pattern[str]:
-    """Returns the pattern of a combining mark or a joiner.
-
-    Many scripts have them inside words, and Python's \\w does not match them.
-    """
-    # All marks are below U+20000, except the variation selectors.
-    marks = "".join(
-        chr(code)
-        for code in (*range(0x20000), *range(0xE0100, 0xE01F0))
-        if unicodedata.category(chr(code)).startswith("M")
-    )
-    return re.compile(rf"[{re.escape(marks)}\u200c\u200d]")
+# Each character of a text belongs to exactly one match, a word or a single character,
+# so the joined matches are the text. U+0301 stands for all marks.
+_WORD = re.compile("\\w[\\w\u0301]*(?:['’][\\w\u0301]+)*|.", re.DOTALL)
 
 
 @functools.cache
-def _word_with_marks() -> re.Pattern[str]:
-    letter = rf"[\w{_marks().pattern[1:-1]}]"
-    return re.compile(rf"\w{letter}*(?:['’]{letter}+)*|.", re.DOTALL)
+def _marks() -> np.ndarray:
+    """Returns for each code point whether it is a combining mark or a joiner.
 
-
-def _word_pattern(text: str) -> re.Pattern[str]:
-    """Returns the pattern of one symbol at word level, for a text.
-
-    Each character of the text belongs to exactly one match, a word or a single
-    character, so the joined matches are the text.
+    Many scripts have them inside words, and Python's `\\w` does not match them.
     """
-    # The list of all marks makes a pattern four times as slow.
-    if text.isascii() or not _marks().search(text):
-        return _WORD
-    return _word_with_marks()
+    table = np.zeros(0xE01F1, bool)  # beyond it, there are no marks
+    # All others are below U+20000.
+    for code in (*range(0x20000), *range(0xE0100, 0xE01F0)):
+        table[code] = unicodedata.category(chr(code)).startswith("M")
+    table[[0x200C, 0x200D]] = True
+    return table
+
+
+def _words(text: str) -> Iterator[str]:
+    """Yields the symbols of a text at word level."""
+    if not text.isascii():
+        codes, marks = code_points(text), _marks()
+        found = marks[np.minimum(codes, len(marks) - 1)]
+        if found.any():
+            # A list of all marks in the pattern would make it ten times as slow.
+            codes = np.where(found, np.uint32(0x301), codes)
+            same = codes.tobytes().decode("utf-32-le", "surrogatepass")
+            spans = map(re.Match.span, _WORD.finditer(same))
+            return (text[start:end] for start, end in spans)
+    return map(re.Match.group, _WORD.finditer(text))
 
 
 def symbols_of(text: str, level: str) -> Iterable[str]:
     """Yields the symbols of a text one by one: a list of all words is much larger."""
     if level == "character":
         return text
-    return map(re.Match.group, _word_pattern(text).finditer(text))
+    return _words(text) if len(text) < _SLICE else _words_of_slices(text)
+
+
+def _words_of_slices(text: str) -> Iterator[str]:
+    """Yields the symbols of a long text at word level, with little memory."""
+    held = ""
+    for at in range(0, len(text), _SLICE):
+        words = list(_words(held + text[at : at + _SLICE]))
+        yield from words[:-2]  # see `SymbolSplitter`
+        held = "".join(words[-2:])
+        if len(held) > _MAX_LENGTH:  # it would be read again and again
+            held += text[at + _SLICE :]
+            break
+    yield from _words(held)
 
 
 def pieces_of(text: str, level: str) -> Iterator[str] | Iterator[list[str]]:
