@@ -25,7 +25,7 @@ class LineDataset(Dataset):
     A long text is read in buckets: a batch holds lines of like length, and its number
     of steps is that of its bucket. There are at most `max_buckets` different numbers of
     steps, since a training step is compiled for each. They are chosen so that little is
-    padded; a bucket that would save less than 3 % of the steps, or less than 5,000
+    padded; a bucket that would save less than 3 % of the steps, or less than 2,500
     steps of a batch in an epoch, is not used, so a short text has one bucket. Each
     bucket is filled up with lines of the next shorter one, so that only one batch of an
     epoch is smaller. The order of the batches and of the lines in a bucket is another

@@ -16,11 +16,12 @@ _CHUNK = 2**20  # ids that are searched at once
 
 # A bucket must save so many steps of batches in an epoch, because compiling a training
 # step for another shape takes about a second.
-_LEAST_STEPS = 5000
-# It must also save this share: the lines of a batch should differ in length, too.
+_LEAST_STEPS = 2500
+# It must also save this share: batches of lines of any length are a better sample.
 _LEAST_SHARE = 0.03
 
 _CANDIDATES = 256  # numbers of steps that are compared
+_INFINITE = np.iinfo(np.int64).max
 
 
 class Lines:
@@ -181,13 +182,13 @@ def choose_buckets(lengths: np.ndarray, steps: int, rows: int, most: int) -> Buc
     total = -(-len(lengths) // rows)
     choices = np.append(inner.astype(np.int64), steps)
     # Sum of steps if the first bucket ends at a choice, and of one bucket from a choice
-    # (first axis) to the next one (second axis).
+    # (first axis) to a larger or the same one (second axis).
     sums = (total - longer) * choices
     between = (longer[:, np.newaxis] - longer) * choices
-    between[np.tril_indices(len(choices))] = np.iinfo(np.int64).max // 2
+    larger = np.tri(len(choices), dtype=bool).T
     previous: list[np.ndarray] = []
     while len(previous) + 1 < most:
-        through = sums[:, np.newaxis] + between
+        through = np.where(larger, sums[:, np.newaxis] + between, _INFINITE)
         best = through.argmin(axis=0)
         smaller = through.min(axis=0)
         if sums[-1] - smaller[-1] < max(_LEAST_STEPS, _LEAST_SHARE * sums[-1]):

@@ -3,6 +3,7 @@
 import random
 import shutil
 import warnings
+from unittest import mock
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from small_networks import of_windows
 
 import textgen
+import textgen.lines
 from textgen import Checkpoints, LanguageModel, Vocabulary, WindowDataset, model_file
 
 VOCABULARY = Vocabulary.from_text("abcdefgh\n")
@@ -139,6 +141,16 @@ class Lines(Windows):
         return []
 
 
+class Buckets(Lines):
+    """Lines in buckets; an epoch is a pass."""
+
+    def arguments(self):
+        with mock.patch.object(textgen.lines, "_LEAST_STEPS", 1):
+            lines = textgen.LineDataset(TRAIN, VOCABULARY.ids["\n"], batch_size=2)
+        assert len(lines.bucket_steps) > 2
+        return {"x": lines}
+
+
 class Arrays(Windows):
     """Arrays with weights, of which a part is the validation."""
 
@@ -216,7 +228,7 @@ def assert_same(one, other):
     assert len(log.splitlines()) == 1 + checkpoints.epoch
 
 
-@pytest.mark.parametrize("case", [Windows, Stateful, Lines, Arrays])
+@pytest.mark.parametrize("case", [Windows, Stateful, Lines, Buckets, Arrays])
 def test_resumed_training_is_the_uninterrupted_one(case, tmp_path):
     case = case()
     expected = train(case, tmp_path / "whole", every=1, keep=1000)

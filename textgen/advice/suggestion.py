@@ -21,6 +21,8 @@ _FIELDS = {field.name for field in dataclasses.fields(Setup)}
 
 HALF = "mixed_bfloat16"
 
+MANY_LINES = 5000
+
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
@@ -237,6 +239,8 @@ def _shape(setup: Setup, facts: TextFacts, tokens: int) -> tuple[int, int]:
     """
     if setup.kind == "lines":
         length = setup.sequence_length or facts.longest_line + 1
+        if facts.lines > MANY_LINES:  # read in buckets of like length
+            length = min(length, 2 * facts.median_line + 1)
         return length, max(1, math.ceil(facts.lines / setup.batch_size))
     length = setup.sequence_length or WINDOW
     step = length if setup.kind == "sequences" else setup.sequence_stride

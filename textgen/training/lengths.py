@@ -2,7 +2,8 @@
 
 A graph of TensorFlow does not know the number of steps of such data. If it has only a
 few values, the loops of the recurrent layers are compiled with XLA for each of them;
-otherwise they are not compiled. With other backends, this makes no difference.
+otherwise they are not compiled. A graph with an unknown number of steps is used for any
+other data, too. With other backends, this makes no difference.
 """
 
 import contextlib
@@ -24,11 +25,11 @@ class Lengths:
 
         Args:
             model: `Trainer`.
-            purpose: `"train"`, `"test"` or `"predict"`.
+            purpose: `"train"` or `"test"`.
             x: The data.
         """
-        if isinstance(x, Batches) and x.steps is not None:
-            return  # the graph knows the number of steps
+        if hasattr(x, "shape"):
+            return  # an array has one length: any graph suits
         few = isinstance(x, Batches) and x.few_lengths
         if few == self._few.get(purpose, False):
             return
@@ -38,7 +39,12 @@ class Lengths:
 
     @contextlib.contextmanager
     def step(self, purpose: str) -> Iterator[None]:
-        """Surrounds the code of a step of `fit`, `evaluate` or `predict`."""
+        """Surrounds the code of a step of `fit`, `evaluate` or `predict`.
+
+        Args:
+            purpose: `"train"`, `"test"` or `"predict"`. `predict` reads batches of one
+                length.
+        """
         few = backend.few_lengths(self._few.get(purpose, False))
         with few, tracing.step_gradients():
             yield

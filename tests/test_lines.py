@@ -1,0 +1,163 @@
+import itertools
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from textgen import lines as lines_
+from textgen.lines import Lines, choose_buckets
+
+
+def naive_lines(ids, end):
+    """Starts and lengths by the definition."""
+    found, start = [], 0
+    for index in range(len(ids) + 1):
+        if index == len(ids) or ids[index] == end:
+            if index > start:
+                found.append((start, index - start))
+            start = index + 1
+    return found
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 64, 1000])
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.8])
+def test_lines_against_a_loop(chunk, share, monkeypatch):
+    monkeypatch.setattr(lines_, "_CHUNK", chunk)
+    for seed in range(5):
+        generator = np.random.default_rng(seed)
+        ids = generator.integers(1, 9, 128 + seed).astype(np.int8)
+        ids[generator.random(len(ids)) < share] = 0
+        lines = Lines(ids, 0)
+        assert list(zip(lines.starts, lines.lengths, strict=True)) == naive_lines(
+            ids, 0
+        )
+        assert lines.starts.dtype == np.int64
+        assert len(lines) == len(lines.starts)
+
+
+@pytest.mark.parametrize(
+    ("longest", "dtype"), [(254, np.uint8), (255, np.uint16), (70_000, np.uint32)]
+)
+def test_lengths_have_the_smallest_dtype(longest, dtype, monkeypatch):
+    monkeypatch.setattr(lines_, "_CHUNK", 100)
+    ids = np.ones(longest + 20, np.uint8)
+    ids[[3, 10, 15, 19]] = 0
+    lines = Lines(ids, 0)
+    assert lines.lengths.tolist() == [3, 6, 4, 3, longest]
+    assert lines.lengths.dtype == dtype
+
+
+def test_lines_of_a_large_file_take_little_memory(tmp_path):
+    # A sparse file: zeros, and a line end after each 100 ids of its last tenth.
+    size, number = 100_000_000, 100_000
+    ids = np.memmap(tmp_path / "ids", np.int8, "w+", shape=(size,))
+    ids[-100 * number :: 100] = 1
+    tracemalloc.start()
+    try:
+        lines = Lines(ids, 1)
+        used, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(lines) == number + 1
+    assert lines.ids is ids
+    assert used < 13 * number
+    assert peak < 26 * number + 4e6
+
+
+def test_take():
+    ids = np.array([1, 0, 2, 3, 0, 0, 4, 5, 6])
+    lines = Lines(ids, 0)
+    taken = lines.take([2, 0, 2])
+    assert (taken.starts.tolist(), taken.lengths.tolist()) == ([6, 0, 6], [3, 1, 3])
+    assert taken.ids is ids
+    assert taken.end_of_line == 0
+    assert (len(taken), len(lines)) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ([0, 3], "Line 3 does not exist: the text has 3 lines"),
+        ([-1, 1], "Line -1 does not exist"),
+        ([], r"not empty; got shape \(0,\)"),
+        ([0.0], "dtype float64"),
+        ([True, False, True], "dtype bool"),
+        ([[0]], r"shape \(1, 1\)"),
+        (1, r"shape \(\)"),
+    ],
+)
+def test_numbers_of_no_lines(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        Lines(np.array([1, 0, 2, 3, 0, 0, 4]), 0).take(numbers)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 9])
+def test_examples_against_the_definition(steps):
+    ids = np.array([4, -1, 7, 0, 5, 0, 6, 7, 8, 9], np.int16)
+    lines = [[4, -1, 7], [5], [6, 7, 8, 9]]
+    numbers = np.array([2, 0, 1, 1])
+    x, y = Lines(ids, 0).examples(numbers, steps)
+    padding = [-1] * steps
+    for row, number in enumerate(numbers):
+        line = lines[number]
+        assert x[row].tolist() == [-1, *line, *padding][:steps]
+        assert y[row].tolist() == [*line, 0, *padding][:steps]
+    assert x.dtype == y.dtype == np.int32
+
+
+# === Buckets ===
+
+
+def cost(lengths, rows, widths, steps):
+    """Steps of all batches, by filling them one after the other."""
+    fitting = [
+        next(width for width in widths if length + 1 <= width or width == steps)
+        for length in lengths
+    ]
+    fitting.sort(reverse=True)
+    return sum(fitting[at] for at in range(0, len(fitting), rows))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8])
+@pytest.mark.parametrize("steps", [11, 25, 40])
+@pytest.mark.parametrize("least", [0, 40, 10**6])
+def test_buckets_are_the_best_choice(rows, steps, least, monkeypatch):
+    monkeypatch.setattr(lines_, "_LEAST_STEPS", least)
+    for seed in range(4):
+        generator = np.random.default_rng(seed)
+        lengths = np.sort(generator.choice([1, 2, 3, 5, 8, 9, 12, 20, 24], 60))
+        lengths = lengths.astype(np.uint8)
+        possible = sorted({int(each) + 1 for each in lengths if each + 1 < steps})
+        best = []
+        for count in range(4):
+            costs = [
+                cost(lengths, rows, [*inner, steps], steps)
+                for inner in itertools.combinations(possible, count)
+            ]
+            best.append(min(costs))
+            if count and best[-2] - best[-1] < max(least, 0.03 * best[-2]):
+                best.pop()
+                break
+        found, ends = choose_buckets(lengths, steps, rows, 4)
+        assert found.tolist() == sorted(set(found.tolist()), reverse=True)
+        assert found @ np.diff(ends, prepend=0) == best[-1]
+        assert ends[-1] == math.ceil(60 / rows)
+        assert len(found) <= len(best)
+
+
+def test_many_different_lengths():
+    """The best of 256 candidates is near the best of all numbers of steps."""
+    generator = np.random.default_rng(0)
+    lengths = np.sort(generator.lognormal(4, 1, 20_000).astype(np.uint32) + 1)
+    steps = int(lengths[-1]) + 1
+    found, ends = choose_buckets(lengths, steps, 10, 2)
+    best = min(
+        cost(lengths[::10], 1, [inner, steps], steps) for inner in range(2, steps, 7)
+    )
+    assert found @ np.diff(ends, prepend=0) < 1.02 * best
+
+
+def test_equal_lengths_are_one_bucket():
+    found, ends = choose_buckets(np.full(10**6, 7, np.uint8), 8, 4, 8)
+    assert (found.tolist(), ends.tolist()) == ([8], [250_000])
