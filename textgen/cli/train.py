@@ -161,16 +161,13 @@ def _prepare(
     before = model.notes if model is not None else {}
     train_choice.restore(arguments, before.get("options", {}))
     source = None if arguments.resume else train_from.load(arguments)
-    if corpus is None:
-        corpus = _read(arguments)
-    if arguments.source_model is not None:
-        # That of a resumed training is extended already.
-        corpus = train_from.with_symbols_of(source or model, corpus, arguments)
+    # That of a resumed training is extended already.
+    corpus = train_from.with_symbols_of(
+        source or model, corpus or _read(arguments), arguments
+    )
     vocabulary = corpus.tokenizer
-    notes = {
-        **textgen.training_notes(arguments.corpus, corpus, arguments.seed, command),
-        **common.corpus_notes(arguments),
-    }
+    notes = textgen.training_notes(arguments.corpus, corpus, arguments.seed, command)
+    notes |= common.corpus_notes(arguments)
     if arguments.source_model is not None:
         notes["trained_from"] = sources.title(arguments.source_model)
     if model is not None:
@@ -181,12 +178,7 @@ def _prepare(
     vocabulary.encode(_prompt(corpus, arguments), match_case=False)
     choice = None
     if "options" not in before:
-        choice = train_choice.complete(arguments, corpus)
-        train_checks.check_combinations(arguments)
-        train_checks.check_memory(arguments, len(vocabulary))
-        if choice is not None:
-            print(choice)
-        _make_reproducible(keras, arguments)  # the choice has used random numbers
+        choice = _choose(keras, corpus, arguments)
     setup = train_choice.setup_of(arguments)
     parts = setup.split(corpus, arguments.validation, arguments.seed)
     train, validation, length = setup.datasets(*parts, vocabulary, arguments.seed)
@@ -200,10 +192,7 @@ def _prepare(
         "curve": [],
     }
     if model is None:
-        if source is None:
-            model = setup.model(vocabulary, length)
-        else:
-            model = train_from.continued(source, vocabulary, setup, length)
+        model = train_from.model_for(source, vocabulary, setup, length)
         model.compile(
             setup.optimizer(_learning_rate(keras, arguments, len(train))),
             jit_compile="auto" if arguments.jit is None else arguments.jit,
@@ -224,6 +213,17 @@ def _prepare(
         f"tokens, {len(train):,} batches per pass, {model.count_params():,} weights"
     )
     return model, train, validation, prompt
+
+
+def _choose(keras: Any, corpus: Any, arguments: argparse.Namespace) -> Any:
+    """Chooses the options that are not given, prints the choice, and returns it."""
+    choice = train_choice.complete(arguments, corpus)
+    train_checks.check_combinations(arguments)
+    train_checks.check_memory(arguments, len(corpus.tokenizer))
+    if choice is not None:
+        print(choice)
+    _make_reproducible(keras, arguments)  # the choice has used random numbers
+    return choice
 
 
 def _split_note(arguments: argparse.Namespace) -> str:

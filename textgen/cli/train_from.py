@@ -83,13 +83,15 @@ def _shown(value: Any) -> str:
 def with_symbols_of(
     model: Any, corpus: PreparedCorpus, arguments: argparse.Namespace
 ) -> PreparedCorpus:
-    """Returns a corpus with the ids of a model's vocabulary.
+    """Returns a corpus; with `--from`, it has the ids of the model's vocabulary.
 
     With `--extend-vocabulary`, it is the vocabulary and the new symbols of the corpus.
 
     Raises:
         ValueError: The corpus has symbols that the model lacks.
     """
+    if arguments.source_model is None:
+        return corpus
     known, found = model.vocabulary, corpus.tokenizer
     if known == found:
         return corpus
@@ -123,15 +125,17 @@ def with_symbols_of(
     )
 
 
-def continued(model: Any, vocabulary: Any, setup: Any, length: int) -> Any:
-    """Returns a copy of a model with another vocabulary, for a training.
+def model_for(model: Any, vocabulary: Any, setup: Any, length: int) -> Any:
+    """Returns the model of a training: a new one, or a copy of that of `--from`.
 
     Args:
-        model: `LanguageModel`.
+        model: `LanguageModel`, or `None`.
         vocabulary: `Vocabulary`. It has all symbols of the model.
         setup: `Setup` of the training.
         length: int. The sequence length.
     """
+    if model is None:
+        return setup.model(vocabulary, length)
     arguments = setup.model_arguments(length)
     names = ("dropout", "recurrent_dropout", "weight_dropout", "stateful", "batch_size")
     changes = {name: arguments[name] for name in names}

@@ -22,7 +22,7 @@ _MAX_LENGTH = 1 << 16  # characters of a symbol, so that a vocabulary can be sav
 # grow with the text. A piece of words takes about 60 bytes per word: 1 MB.
 _PIECE = 1 << 14
 
-_SLICE = 1 << 13  # characters of a text that are split into words at a time
+_SLICE = 1 << 12  # characters of a text that are split into words at a time
 
 
 def check_level(level: str) -> None:
