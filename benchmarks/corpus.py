@@ -42,7 +42,7 @@ import textgen
 BLOCK = 8_000_000  # characters of each of a few blocks that are repeated
 BLOCKS = 6
 WORDS = 50_000
-LEVELS = ("character", "word")
+LEVELS = ("character", "byte", "word", "bpe")
 ROUNDS = 7  # of two datasets that take turns
 
 

@@ -28,7 +28,7 @@ ROOMS = {
     "keras_internals": (set(), {"keras", "numpy"}, set()),
     "backend": (set(), {"keras"}, {"jax", "tensorflow", "torch"}),
     "tracing": ({"backend"}, {"keras"}, {"jax", "tensorflow", "torch"}),
-    "text": ({"files", "messages"}, {"numpy"}, set()),
+    "text": ({"files", "messages"}, {"numpy"}, {"tokenizers"}),
     "batches": ({"keras_internals"}, {"keras", "numpy"}, {"tensorflow"}),
     "lines": ({"batches", "text"}, {"numpy"}, set()),
     "line_dataset": ({"batches", "lines"}, {"numpy"}, set()),

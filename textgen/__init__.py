@@ -20,6 +20,8 @@ _MODULES = {
     "split": "text.splits",
     "split_lines": "text.splits",
     "PRETRAINED": "models.catalogue",
+    "ByteTokenizer": "text.byte_level",
+    "SubwordTokenizer": "text.subword",
     "Vocabulary": "text.vocabulary",
     "LineDataset": "line_dataset",
     "SequenceDataset": "datasets",
@@ -70,12 +72,14 @@ if TYPE_CHECKING:
     from textgen.models.loading import load as load
     from textgen.quiet import import_keras as import_keras
     from textgen.quiet import plain_exits as plain_exits
+    from textgen.text.byte_level import ByteTokenizer as ByteTokenizer
     from textgen.text.corpora import CORPORA as CORPORA
     from textgen.text.prepared import PreparedCorpus as PreparedCorpus
     from textgen.text.preparing import prepare as prepare
     from textgen.text.reading import load_corpus as load_corpus
     from textgen.text.splits import split as split
     from textgen.text.splits import split_lines as split_lines
+    from textgen.text.subword import SubwordTokenizer as SubwordTokenizer
     from textgen.text.vocabulary import Vocabulary as Vocabulary
     from textgen.training.callbacks import SampleText as SampleText
     from textgen.training.checkpoints import Checkpoints as Checkpoints

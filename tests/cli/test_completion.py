@@ -528,6 +528,24 @@ class Hostile(Fake):
         return [("\x1b", 0.5), ("\x9b", 0.25), ("\r", 0.25)][:count]
 
 
+class Bytes(Fake):
+    """Generates bytes; a character that is not ASCII is several of them."""
+
+    def next_symbols(self, text, count, *, unknown):
+        found = [("<0xC3>", 0.5), ("e", 0.25), ("<0x3C>0xE9>", 0.2), ("é", 0.05)]
+        return found[:count]
+
+
+def test_parts_of_characters_cannot_be_chosen():
+    output, errors = io.StringIO(), io.StringIO()
+    lines = "/choose 1 x\n/choose 4 x\n2\n3\n1\nq\n"
+    completion.complete(Bytes(), io.StringIO(lines), output, errors)
+    shown = errors.getvalue()
+    assert "the 1 most probable tokens are parts of characters" in shown
+    assert "1 e 25.0%   2 <0xE9> 20.0%   3 é 5.0%" in shown
+    assert "x<0xE9>ée" in output.getvalue()
+
+
 def test_control_characters_do_not_reach_a_terminal():
     shown, errors = Terminal(), Terminal()
     lines = "a\x1b[1m\n/choose 3\nq\n/undo\n/unknown \x1b\n/stop \x1bx\n/no\x1bwhere\n"

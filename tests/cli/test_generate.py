@@ -102,6 +102,21 @@ def test_blended_models(model_file, tmp_path, capsys):
     )
 
 
+def test_bytes(capsys):
+    model = textgen.LanguageModel(
+        textgen.ByteTokenizer(), cell="gru", units=3, return_sequences=True
+    )
+    model.save("bytes.keras")
+    options = ["--prompt", "床", "--max-new-tokens", 20, "--seed", 3]
+    assert run("generate", "bytes.keras", *options, "--forbid", "ab") == 0
+    text = model.generate("床", 20, seed=3, forbidden="ab")
+    assert capsys.readouterr().out == f"{text}\n"
+    assert run("generate", "bytes.keras", "--forbid", "é") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("textgen generate: error: 'é' is not a single byte")
+    assert error.count("\n") == 1
+
+
 def test_all_tokens_forbidden(model_file, capsys):
     assert run("generate", model_file, "--forbid", "".join(sorted(set(TEXT)))) == 2
     assert "error: --forbid must not have all tokens" in capsys.readouterr().err

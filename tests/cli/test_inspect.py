@@ -15,6 +15,7 @@ from command_line import SHORT, TEXT, TRAIN, run
 import textgen
 from textgen.cli import inspect
 from textgen.decoding.scoring import Score
+from textgen.text import tokenizers
 
 pytestmark = pytest.mark.usefixtures("text_file")
 
@@ -168,6 +169,42 @@ def test_evaluate(model_file, capsys):
         assert f"nats:       {score.nats:.4f} per token" in printed
         assert f"bits:       {score.bits:.4f} per token" in printed
         assert f"perplexity: {score.perplexity:.4g}\n" in printed
+
+
+@pytest.mark.parametrize("kind", ["word", "byte", "bpe"])
+def test_other_tokens_than_characters(kind, capsys):
+    text = "the 床 of the cat\n" * 9
+    pathlib.Path("other.txt").write_text(text, encoding="utf-8")
+    model = textgen.LanguageModel(
+        tokenizers.learn(kind, text, 262 if kind == "bpe" else None),
+        cell="gru",
+        units=3,
+        return_sequences=True,
+    )
+    model.save("other.keras")
+    score = model.score(text)
+    assert run("evaluate", "other.keras", "other.txt") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"tokens:        {score.count:,}",
+        f"nats:          {score.nats:.4f} per token",
+        f"bits:          {score.bits:.4f} per token",
+        f"perplexity:    {score.perplexity:.4g}",
+        f"per character: {score.nats * score.count / score.characters:.4f} nats",
+    ]
+    # The part that is held out begins with a whole token.
+    assert run("evaluate", "other.keras", "other.txt", "--last", 0.3, "--adapt") == 0
+    printed = capsys.readouterr().out.splitlines()
+    names = [line[:23].rstrip() for line in printed]
+    assert names[-1] == "adapted per character:"
+    assert names[1] == "nats:"
+    shown = info("other.keras", capsys)["vocabulary"]
+    start, end = {
+        "word": ("6 tokens (words and single characters): 'cat', 'of', ", "2 more"),
+        "byte": ("256 bytes of UTF-8", "256 bytes of UTF-8"),
+        "bpe": ("262 subwords (bpe): ", ", ' the' and 257 more"),
+    }[kind]
+    assert shown.startswith(start)
+    assert shown.endswith(end)
 
 
 def test_evaluate_with_adaptation(model_file, capsys):

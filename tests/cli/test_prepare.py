@@ -3,6 +3,7 @@
 import gzip
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -157,3 +158,30 @@ def test_dry_run_prints_python_that_reads_alike(capsys):
     command = printed.partition("command:\n\n")[2].partition("\n\n")[0]
     for option in ("--field text", "--lowercase", "--min-count 2"):
         assert option in command
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
+def test_training_on_bytes_and_subwords(kind, capsys):
+    pathlib.Path("text.txt").write_text(TEXT.replace("fox", "föx"))
+    options = ["--level", kind, *SHORT, "--many-to-many", "--batch-size", 4]
+    options += [] if kind == "byte" else ["--vocabulary-size", 280]
+    options += ["--validation", 0.2]
+    assert run("train", "text.txt", "-o", "a.keras", *options) == 0
+    model = textgen.load("a.keras")
+    assert len(model.vocabulary) == 256 if kind == "byte" else 280
+    assert run("train", "text.txt", "-o", "a.keras", "--resume", "--epochs", 2) == 0
+    command = ["train", "text.txt", "-o", "b.keras", "--from", "a.keras"]
+    options = ["--epochs", 1, "--max-new-tokens", 5, "--batch-size", 4]
+    assert run(*command, *options, "--validation", 0.2) == 0
+    assert textgen.load("b.keras").vocabulary == model.vocabulary
+    capsys.readouterr()
+    assert run("evaluate", "b.keras", "text.txt", "--held-out") == 0
+    assert "per character: " in capsys.readouterr().out
+
+
+def test_library_of_subwords_is_missing(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert run("prepare", "text.txt", "-o", "a.ids", "--level", "bpe") == 2
+    error = capsys.readouterr().err
+    assert "pip install 'keras-textgen[subword]'" in error
+    assert error.count("\n") == 1

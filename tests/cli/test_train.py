@@ -22,9 +22,8 @@ from command_line import SHORT, TEXT, TRAIN, run
 
 import textgen
 from textgen import files
-from textgen.cli import main, train_safety
+from textgen.cli import common, main, train_safety
 from textgen.models.saving import OneFile
-from textgen.text import corpora
 
 pytestmark = pytest.mark.usefixtures("text_file")
 
@@ -325,10 +324,11 @@ def test_dry_run_with_several_corpora(poems, capsys):
     typed = typed[typed.index("textgen train") :].replace("\\\n", " ")
     arguments = main._parser().parse_args(shlex.split(typed)[1:])
     assert arguments.corpus == [*poems, "./-c.txt"]
-    line = next(line for line in code.splitlines() if line.startswith("text = "))
+    line = next(line for line in code.splitlines() if line.startswith("corpus = "))
     scope = {"textgen": textgen}
     exec(line, scope)
-    assert scope["text"] == 2 * TEXT + "the fox\n"
+    corpus = scope["corpus"]
+    assert corpus.tokenizer.decode(corpus.ids) == 2 * TEXT + "the fox\n"
 
 
 def test_binary_files_of_a_folder_are_a_warning_in_one_line(poems, capsys):
@@ -336,8 +336,10 @@ def test_binary_files_of_a_folder_are_a_warning_in_one_line(poems, capsys):
     message = "warning: poems: 1 binary file left out: c.png.\n"
     assert run("train", "poems", "--dry-run", "--windows") == 0
     assert capsys.readouterr().err == f"textgen train: {message}"
-    assert run("evaluate", "nope.keras", "poems") == 2
-    assert capsys.readouterr().err.startswith(f"textgen evaluate: {message}textgen")
+    assert run("train", "poems", "-o", "a.keras", *TRAIN) == 0
+    assert capsys.readouterr().err == f"textgen train: {message}"
+    assert run("evaluate", "a.keras", "poems") == 0
+    assert capsys.readouterr().err == f"textgen evaluate: {message}"
 
 
 # === Stopping and resuming ===
@@ -482,7 +484,7 @@ def test_a_signal_before_the_training_ends_at_once(monkeypatch, capfd):
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(os, "_exit", leave)
-    monkeypatch.setattr(corpora, "load_corpus", read)
+    monkeypatch.setattr(common, "prepare_or_reuse", read)
     assert run("train", "text.txt", "-o", "a.keras", *TRAIN) == 143
     error = capfd.readouterr().err
     assert error == "\nStopped before the first training step: nothing was saved.\n"
@@ -607,7 +609,7 @@ def test_a_full_disk_under_the_log_does_not_stop_the_training(monkeypatch, capsy
 
 
 def test_what_cannot_be_written_is_found_before_the_training(monkeypatch, capsys):
-    monkeypatch.setattr(corpora, "load_corpus", None)  # nothing is read
+    monkeypatch.setattr(common, "prepare_or_reuse", None)  # nothing is read
     os.mkdir("folder.keras")
     os.mkfifo("pipe.keras")
     os.symlink("missing/a.keras", "link.keras")

@@ -96,6 +96,15 @@ def test_training_goes_on_from_the_weights():
     assert textgen.load("b.keras").score(TEXT).nats < a.score(TEXT).nats
 
 
+def test_model_with_words_is_read_in_words():
+    vocabulary = textgen.Vocabulary.from_text(TEXT, "word")
+    textgen.LanguageModel(vocabulary, units=4, return_sequences=True).save("old.keras")
+    assert (
+        run("train", "text.txt", "-o", "a.keras", "--from", "old.keras", *OPTIONS) == 0
+    )
+    assert textgen.load("a.keras").vocabulary == vocabulary
+
+
 def test_resume():
     old_model()
     command = ["train", "text.txt", "-o", "a.keras", "--from", "old.keras"]

@@ -239,6 +239,10 @@ WRONG = {
         {"level": "character", "unknown": "error", "symbols": ["b", "a"]},
         {"level": "character", "unknown": "error", "symbols": ["a", "a"]},
         {"level": "character", "unknown": "error", "symbols": ["a", 1]},
+        {"level": ["byte"]},
+        {"level": "byte", "unknown": "error"},
+        {"level": "subword", "model": "bpe", "merges": [97, 300]},
+        {"level": "subword", "model": "unigram", "symbols": ["ab"], "scores": [-1.0]},
     ],
     "dtype": [None, "float32", {"name": "float32"}],
 }

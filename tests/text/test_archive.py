@@ -221,6 +221,18 @@ def test_several_streams_and_zeros_at_the_end(
 
 
 @kinds
+def test_first_block_shows_what_the_content_is(kind, tmp_path):
+    """Also of a file of many short streams."""
+    data = bytes(257) + b"ustar" + bytes(5000)
+    parts = [data[at : at + 10] for at in range(0, len(data), 10)]
+    (tmp_path / "a").write_bytes(b"".join(map(KINDS[kind][0], parts)))
+    with open(tmp_path / "a", "rb") as file:
+        first = next(archive.blocks(archive.Counted(file), "a"))
+    assert 4096 <= len(first) < len(data)
+    assert data.startswith(first)
+
+
+@kinds
 def test_empty_compressed_file(kind, tmp_path):
     path = tmp_path / f"a.{kind}"
     path.write_bytes(KINDS[kind][0](b""))

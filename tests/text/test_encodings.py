@@ -108,6 +108,13 @@ def test_offset_of_an_invalid_byte_in_blocks(blocks):
         decoded(data, blocks, "utf-8")
 
 
+def test_hint_looks_at_the_blocks_after_the_first_invalid_one():
+    data = "\n".join(["a", *[RUSSIAN] * 50]).encode("cp1251")
+    for blocks in range(1, 60, 7):
+        with pytest.raises(ValueError, match="for example encoding='cp1251'"):
+            decoded(data, blocks, "utf-8")
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 @pytest.mark.parametrize("blocks", range(4))
 def test_wide_encoding_without_a_mark(encoding, blocks):

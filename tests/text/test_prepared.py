@@ -35,7 +35,7 @@ def with_header(path, header, ids):
 def test_layout(path):
     header, ids = parts_of(path)
     symbols = sorted(set(TEXT))
-    assert header["tokenizer"]["config"]["symbols"] == symbols
+    assert header["tokenizer"]["symbols"] == symbols
     assert list(ids) == [symbols.index(each) for each in TEXT]
     assert (len(path.read_bytes()) - len(ids)) % 64 == 0
 
@@ -118,8 +118,9 @@ def test_damage_is_found_or_harmless(path):
         {"counts": [1] * 200},
         {"counts": ["a"]},
         {"tokenizer": {}},
-        {"tokenizer": {"class": "OSError", "config": {}}},
-        {"tokenizer": {"class": "Vocabulary", "config": {"symbols": 1}}},
+        {"tokenizer": {"level": "letter"}},
+        {"tokenizer": {"level": "word", "symbols": 1, "unknown": "error"}},
+        {"counts": [1] * 11},
         {"more": 1},
         {"sources": "x"},
     ],

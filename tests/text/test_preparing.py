@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import textgen
-from textgen.text import preparing
+from textgen.text import learning, preparing
 from textgen.text.unknown import UnknownSymbolsError
 
 TEXT = "To be, or not to be: that’s the question.\r\nWhether 'tis nobler\n" * 5
@@ -311,3 +311,46 @@ def test_any_cut_of_a_text_into_pieces(pieces, level):
     built = textgen.Vocabulary.from_text(text, level)
     assert tokenizer == built
     assert table[ids].tolist() == built.encode(text).tolist()
+
+
+KINDS = ["byte", "bpe", "unigram"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stored", [False, True])
+def test_bytes_and_subwords(kind, stored, tmp_path, monkeypatch):
+    """Learned from the beginning of a text that comes in pieces."""
+    monkeypatch.setattr(learning, "_LEARNED", 600)
+    lines = [f"{TEXT[at % 200 :]}naïve 詩 {at}\n" for at in range(40)]
+    size = None if kind == "byte" else 300
+    corpus = textgen.prepare(
+        iter(lines),
+        tmp_path / "a.ids" if stored else None,
+        level=kind,
+        vocabulary_size=size,
+    )
+    text = "".join(lines)
+    assert corpus.tokenizer.decode(corpus.ids) == text
+    assert corpus.characters == len(text)
+    if kind == "byte":
+        assert corpus.ids.tolist() == list(text.encode())
+        assert corpus.ids.dtype == np.uint8
+    else:
+        learned, held = [], 0
+        for line in lines:
+            learned.append(line)
+            held += len(line)
+            if held >= 600:
+                break
+        tokenizer = textgen.SubwordTokenizer.train("".join(learned), 300, kind)
+        assert corpus.tokenizer == tokenizer
+        assert corpus.ids.tolist() == tokenizer.encode(text).tolist()
+    expected = np.bincount(corpus.ids, minlength=len(corpus.tokenizer))
+    assert corpus.counts.tolist() == expected.tolist()
+
+
+def test_limits_that_are_not_for_bytes():
+    with pytest.raises(ValueError, match="min_count=2 needs characters or words"):
+        textgen.prepare(iter(["a"]), level="bpe", min_count=2)
+    with pytest.raises(ValueError, match="size=9: bytes have no size"):
+        textgen.prepare(iter(["a"]), level="byte", vocabulary_size=9)

@@ -15,7 +15,6 @@ from textgen.models.language_model import LanguageModel
 from textgen.text.prepared import PreparedCorpus
 from textgen.text.splits import split, split_line_numbers
 from textgen.text.tokenizer import Tokenizer
-from textgen.text.vocabulary import Vocabulary
 
 WINDOW = 40  # default sequence length, in tokens
 
@@ -92,7 +91,7 @@ class Setup:
             "dtype": self.precision,
         }
 
-    def model(self, vocabulary: Vocabulary, length: int | None = None) -> LanguageModel:
+    def model(self, vocabulary: Tokenizer, length: int | None = None) -> LanguageModel:
         """Builds the model, not compiled.
 
         Args:
@@ -152,7 +151,7 @@ class Setup:
         self,
         train: np.ndarray | Lines,
         validation: np.ndarray | Lines | None,
-        vocabulary: Vocabulary,
+        vocabulary: Tokenizer,
         seed: int = 0,
     ) -> tuple[Any, Any, int]:
         """Builds the datasets of training and validation.
@@ -160,7 +159,7 @@ class Setup:
         Args:
             train: integer array of shape `(tokens,)`, or for `"lines"` also `Lines`.
             validation: the same, or `None`.
-            vocabulary: `Vocabulary`. It knows the newline, for `"lines"`.
+            vocabulary: `Tokenizer`. It knows the newline, for `"lines"`.
             seed: int. Seed of the order.
 
         Returns:
@@ -242,7 +241,7 @@ def usual_length(lengths: np.ndarray) -> int:
     return max(LONG_LINE, math.ceil(2 * np.percentile(lengths, 99)))
 
 
-def _as_lines(part: Any, vocabulary: Vocabulary) -> Lines:
+def _as_lines(part: Any, vocabulary: Tokenizer) -> Lines:
     """Returns the lines of a part of a text."""
     if isinstance(part, Lines):
         return part

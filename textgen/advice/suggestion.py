@@ -15,6 +15,7 @@ from textgen.advice.timing import Speeds, step_seconds
 from textgen.text.prepared import PreparedCorpus
 from textgen.text.preparing import prepare
 from textgen.text.splits import check_share
+from textgen.text.tokenizer import Tokenizer
 from textgen.text.vocabulary import Vocabulary
 
 _FIELDS = {field.name for field in dataclasses.fields(Setup)}
@@ -42,7 +43,7 @@ class Suggestion:
 
     setup: Setup
     facts: TextFacts
-    vocabulary: Vocabulary
+    vocabulary: Tokenizer
     minutes: float
     validation: float
     steps: int
@@ -100,7 +101,7 @@ class Suggestion:
 
 def suggest(
     text: str | np.ndarray | PreparedCorpus,
-    vocabulary: Vocabulary | None = None,
+    vocabulary: Tokenizer | None = None,
     minutes: float = 5.0,
     *,
     validation: float | None = None,

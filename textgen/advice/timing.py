@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from textgen.advice.setup import Setup
-from textgen.text.vocabulary import Vocabulary
+from textgen.text.tokenizer import Tokenizer
 
 STEPS = 8  # timed steps of a candidate
 
@@ -15,7 +15,7 @@ STEPS = 8  # timed steps of a candidate
 LONGEST, FEWEST = 3.0, 3  # seconds, steps
 
 
-def step_seconds(setup: Setup, vocabulary: Vocabulary, length: int) -> float:
+def step_seconds(setup: Setup, vocabulary: Tokenizer, length: int) -> float:
     """Returns the median time of a training step of a candidate, in seconds.
 
     The model is built, compiled and trained on random ids; then it is discarded. The

@@ -89,12 +89,7 @@ def prepared_corpus(
     """
     names = sources.names_of(arguments.corpus)
     title = f"Reading {sources.shortened(names)}"
-    # A download ends in order.
-    with (
-        keyboard_interrupts(),
-        short_warnings(arguments.parser),
-        Progress(title) as progress,
-    ):
+    with short_warnings(arguments.parser), Progress(title) as progress:
         if len(names) == 1 and is_prepared(names[0]):
             corpus = PreparedCorpus.load(names[0])
             _take_options(corpus, arguments, tokenizer)
@@ -150,8 +145,7 @@ def warn_replaced(corpus: PreparedCorpus, arguments: argparse.Namespace) -> None
 
 def check_corpus(arguments: argparse.Namespace) -> None:
     """Raises an error if the corpus does not exist; Keras is not imported for that."""
-    with keyboard_interrupts():
-        CorpusReader(sources.names_of(arguments.corpus))
+    CorpusReader(sources.names_of(arguments.corpus))
 
 
 def read_corpus(name: str, arguments: argparse.Namespace, **settings: Any) -> str:

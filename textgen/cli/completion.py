@@ -21,6 +21,7 @@ from textgen.cli.completion_commands import (
 from textgen.cli.console import Console, interrupts
 from textgen.decoding.defaults import TEMPERATURE, default_length
 from textgen.text.unknown import UnknownSymbolsError
+from textgen.text.utf8 import text_of
 
 QUESTION = "Beginning: "
 GREETING = (
@@ -322,7 +323,16 @@ class Session:
         Raises:
             EOFError, KeyboardInterrupt: Ctrl-D or Ctrl-C.
         """
-        symbols = self.next_symbols(text, count, self.unknown)
+        symbols = [
+            (whole, probability)
+            for symbol, probability in self.next_symbols(text, count, self.unknown)
+            if (whole := text_of(symbol)) is not None
+        ]
+        if not symbols:
+            raise ValueError(
+                f"the {count} most probable tokens are parts of characters, which "
+                "cannot be chosen: type a beginning"
+            )
         shown = (
             f"{number} {symbol.translate(_VISIBLE)} {probability:.1%}"
             for number, (symbol, probability) in enumerate(symbols, 1)

@@ -9,6 +9,7 @@ from typing import Any
 from textgen.cli import common, options, writing
 from textgen.messages import printable
 from textgen.quiet import import_keras
+from textgen.text.levels import LEVELS
 
 
 def add_convert(commands: Any) -> None:
@@ -34,12 +35,13 @@ def add_convert(commands: Any) -> None:
         help=f"the text that the model was trained on: {options.CORPUS}; --encoding, "
         "--lowercase and --level must be as in that training",
     )
-    options.add_text(parser)
+    options.add_text(parser, kinds=LEVELS)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
     output = common.output_path(arguments, "")
-    vocabulary: Any = common.prepared_corpus(arguments).tokenizer
+    with writing.keyboard_interrupts():  # a download ends in order
+        vocabulary: Any = common.prepared_corpus(arguments).tokenizer
     import_keras()
     from textgen.models import legacy
 

@@ -211,7 +211,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _settings(model: Any, arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Returns the prompt, and the other arguments of `generate` and `stream`."""
     forbidden = completion.unescape(arguments.forbid)
-    if set(model.vocabulary.tokens(forbidden)) >= set(model.vocabulary.symbols):
+    if len(set(model.vocabulary.ids_with(forbidden))) == len(model.vocabulary):
         raise ValueError("--forbid must not have all tokens of the vocabulary.")
     filters = ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
     return completion.unescape(arguments.prompt), {

@@ -13,6 +13,7 @@ import numpy as np
 
 import textgen
 from textgen.cli import common, options
+from textgen.cli.writing import keyboard_interrupts
 from textgen.decoding.defaults import LEARNING_RATE, STRETCH
 from textgen.messages import printable
 from textgen.models import catalogue
@@ -40,7 +41,8 @@ def add_evaluate(commands: Any) -> None:
         usage="%(prog)s MODEL [MODEL ...] CORPUS [options]",
         description="Measure how well a model predicts a text: the mean negative log "
         "probability of a token, in nats and in bits, and the perplexity. Lower is "
-        f"better. {options.TOKEN}",
+        "better. If tokens are not characters, the nats per character compare models "
+        f"with different tokens. {options.TOKEN}",
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_evaluate, parser=parser)
@@ -126,20 +128,22 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if last is not None and not 0 < last < 1:
         raise ValueError(f"--last {last} must be between 0 and 1.")
     adaptation = _adaptation(arguments)
-    common.check_corpus(arguments)
-    model = common.load(arguments)
-    if arguments.held_out:
-        corpus = _text_of_training(model, arguments)
-    else:
-        corpus = common.prepared_corpus(arguments, model.vocabulary)
+    with keyboard_interrupts():  # a download ends in order
+        common.check_corpus(arguments)
+        model = common.load(arguments)
+        if arguments.held_out:
+            corpus = _text_of_training(model, arguments)
+        else:
+            corpus = common.prepared_corpus(arguments, model.vocabulary)
     text = _part(corpus, arguments)
     score = model.score(text)
-    indent = 20 if adaptation else 12
+    whole = model.vocabulary.level == "character"  # then a token is a character
+    indent = (12 if whole else 15) + len("adapted ") * bool(adaptation)
     print(f"{'tokens:':{indent}}{score.count:,}")
-    _print_score(score, "", indent)
+    _print_score(score, "", indent, whole)
     if adaptation:
         score = model.score(text, adapt=adaptation)
-        _print_score(score, "adapted ", indent)
+        _print_score(score, "adapted ", indent, whole)
 
 
 def _text_of_training(model: Any, arguments: argparse.Namespace) -> PreparedCorpus:
@@ -211,13 +215,22 @@ def _adaptation(arguments: argparse.Namespace) -> Any:
     return textgen.Adaptation(**({} if rate is None else {"learning_rate": rate}))
 
 
-def _print_score(score: Any, kind: str, indent: int) -> None:
-    """Prints a score in three lines, whose names begin with its kind."""
+def _print_score(score: Any, kind: str, indent: int, whole: bool) -> None:
+    """Prints a score in lines whose names begin with its kind.
+
+    Args:
+        score: `Score`.
+        kind: str.
+        indent: int. Columns of the names.
+        whole: bool. Whether each token is a character.
+    """
     lines = {
         "nats": f"{score.nats:.4f} per token",
         "bits": f"{score.bits:.4f} per token",
         "perplexity": f"{score.perplexity:.4g}",
     }
+    if not whole:
+        lines["per character"] = f"{score.nats_per_character:.4f} nats"
     for name, value in lines.items():
         print(f"{kind + name + ':':{indent}}{value}")
 
@@ -326,6 +339,11 @@ def _vocabulary(vocabulary: Any) -> str:
     if vocabulary.level == "character":
         shown = vocabulary.symbols[:MAX_SHOWN]
         text, kind = repr("".join(shown)), "characters"
+    elif vocabulary.level == "byte":
+        return f"{len(vocabulary):,} bytes of UTF-8"
+    elif vocabulary.level == "subword":
+        shown = list(_first_words(vocabulary.symbols[256:]))
+        text, kind = ", ".join(map(repr, shown)), f"subwords ({vocabulary.model})"
     else:
         shown = list(_first_words(vocabulary.symbols))
         text, kind = ", ".join(map(repr, shown)), "tokens (words and single characters)"
@@ -336,7 +354,7 @@ def _vocabulary(vocabulary: Any) -> str:
 
 def _first_words(symbols: tuple[str, ...]) -> Iterator[str]:
     """Yields the first words of a vocabulary, about `MAX_SHOWN` characters in all."""
-    words = [symbol for symbol in symbols if symbol[:1].isalpha()] or symbols
+    words = [each for each in symbols if each.strip()[:1].isalpha()] or symbols
     lengths = itertools.accumulate(len(word) + 4 for word in words)  # quotes and comma
     for word, length in zip(words, lengths, strict=False):
         yield word

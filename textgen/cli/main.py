@@ -90,7 +90,7 @@ def _run(argv: list[str]) -> int:
         known = "unknown" in arguments  # otherwise only --prompt can have such symbols
         remedy = UNKNOWN_REMEDY if known else "Give another --prompt."
         return _fail(arguments, error.describe(remedy), 2)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:  # an extra is not installed
         return _fail(arguments, arguments.parser.name_options(str(error)), 2)
     except Exception as error:
         if _is_memory_error(error):

@@ -6,7 +6,7 @@ import math
 import re
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from textgen.decoding.defaults import MAX_NEW_TOKENS, TEMPERATURE, TOKENS_PER_LINE
@@ -26,8 +26,8 @@ MAXIMUMS = {
 }
 
 TOKEN = (
-    "A token is a character, or a word if the model was trained with --level word; "
-    "then each space and punctuation mark is a token too."
+    "A token is a character, or what --level said in the training: a word (then each "
+    "space and punctuation mark is a token too), a byte, or a part of a word."
 )
 
 CORPUS = (
@@ -57,16 +57,25 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_text(parser: Any) -> None:
+_LEVELS = {
+    "character": "a character",
+    "word": "a word, where each space and punctuation mark is a token too",
+    "byte": "a byte of UTF-8, so that nothing is ever unknown",
+    "bpe": "a part of a word, learned by byte-pair encoding (8,000 tokens, or "
+    "--vocabulary-size)",
+    "unigram": "a part of a word, learned as a unigram model",
+}
+
+
+def add_text(parser: Any, kinds: Sequence[str] = tuple(_LEVELS)) -> None:
     """Adds how a text is read."""
     add = parser.add_argument
     add_encoding(parser)
     add(
         "--level",
-        choices=("character", "word"),
+        choices=kinds,
         default="character",
-        help="what a token is: a character, or a word; at word level, each space and "
-        "punctuation mark is a token too",
+        help=f"what a token is: {'; '.join(_LEVELS[kind] for kind in kinds)}",
     )
 
 

@@ -94,10 +94,15 @@ def _train(arguments: argparse.Namespace) -> None:
         guard.finish()
 
 
-def _read(arguments: argparse.Namespace) -> Any:
-    """Reads the corpus; returns a `PreparedCorpus`."""
+def _read(arguments: argparse.Namespace, model: Any = None) -> Any:
+    """Reads the corpus; returns a `PreparedCorpus`.
+
+    Args:
+        arguments: The parsed arguments.
+        model: The model that is trained further, or `None`.
+    """
     print(f"Reading {sources.shortened(arguments.corpus)}", flush=True)
-    corpus = common.prepared_corpus(arguments)
+    corpus = common.prepared_corpus(arguments, train_from.tokenizer_of(model))
     if corpus.path is not None:
         print(f"The ids are in {printable(corpus.path)}", flush=True)
     return corpus
@@ -163,7 +168,7 @@ def _prepare(
     source = None if arguments.resume else train_from.load(arguments)
     # That of a resumed training is extended already.
     corpus = train_from.with_symbols_of(
-        source or model, corpus or _read(arguments), arguments
+        source or model, corpus or _read(arguments, source or model), arguments
     )
     vocabulary = corpus.tokenizer
     notes = textgen.training_notes(arguments.corpus, corpus, arguments.seed, command)

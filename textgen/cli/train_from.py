@@ -80,6 +80,15 @@ def _shown(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def tokenizer_of(model: Any) -> Any:
+    """Returns the tokenizer with which the corpus of a model is read.
+
+    It is `None` for a `Vocabulary`: that of the corpus says which symbols are new.
+    """
+    known = None if model is None else model.vocabulary
+    return None if isinstance(known, textgen.Vocabulary) else known
+
+
 def with_symbols_of(
     model: Any, corpus: PreparedCorpus, arguments: argparse.Namespace
 ) -> PreparedCorpus:
@@ -95,7 +104,7 @@ def with_symbols_of(
     known, found = model.vocabulary, corpus.tokenizer
     if known == found:
         return corpus
-    if getattr(known, "level", None) != found.level:
+    if known.level != found.level:
         raise ValueError(
             f"--level {found.level}: the text is read in tokens of this level, and "
             f"{arguments.source_model} has another one. Give the --level of the model."

@@ -9,7 +9,7 @@ import numpy as np
 
 from textgen.decoding import loop, sampling, stops
 from textgen.decoding.defaults import TEMPERATURE, default_length
-from textgen.text.vocabulary import Vocabulary
+from textgen.text.tokenizer import Tokenizer
 
 # Names in other libraries, and what to use in textgen.
 _OTHER_NAMES = {
@@ -59,7 +59,7 @@ class Request:
     """The checked arguments of `Writer.generate` and `Writer.stream`.
 
     Args:
-        vocabulary: `Vocabulary`.
+        vocabulary: `Tokenizer`.
         **rules: `logit_bias`, `forbidden`, and the options of `sampling.make_rules`.
 
     The other arguments are those of `Writer.generate`.
@@ -70,7 +70,7 @@ class Request:
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
+        vocabulary: Tokenizer,
         max_new_tokens: int | None,
         temperature: float | Sequence[float],
         stop: str | int | Sequence[str | int] | None = None,
@@ -129,7 +129,7 @@ class Request:
         self.rules = sampling.make_rules(**rules, bias=bias)
 
 
-def _bias(vocabulary: Vocabulary, biases: Any, forbidden: Any) -> np.ndarray:
+def _bias(vocabulary: Tokenizer, biases: Any, forbidden: Any) -> np.ndarray:
     """Returns the numbers to add to the logits, float32 `(V,)`; -inf forbids."""
     bias = np.zeros(len(vocabulary), np.float32)
     biases = biases or {}
@@ -146,12 +146,7 @@ def _bias(vocabulary: Vocabulary, biases: Any, forbidden: Any) -> np.ndarray:
                 f"logit_bias: {value!r} for {symbol!r} must be a finite number."
             )
         bias[vocabulary.ids[symbol]] = value
-    forbidden = forbidden or ()
-    if isinstance(forbidden, str):
-        forbidden = vocabulary.tokens(forbidden)
-    for symbol in forbidden:
-        if symbol in vocabulary:  # other symbols are never generated
-            bias[vocabulary.ids[symbol]] = -math.inf
+    bias[vocabulary.ids_with(forbidden or ())] = -math.inf
     return bias
 
 
@@ -196,9 +191,11 @@ class Row:
         return added + self.finish() if len(ends) else added
 
     def finish(self) -> str:
-        """Ends the text; returns the last piece, which was held back until now."""
-        rest = "" if self.done else self._filter.feed(self._decoder.flush())
-        rest += "" if self.done else self._filter.flush()
+        """Ends the text; returns the last piece, which was held back until now.
+
+        A part of a character at the end is left out: the number of tokens cut it.
+        """
+        rest = "" if self.done else self._filter.flush()
         self._filter.stopped = True
         self.text += rest
         return rest

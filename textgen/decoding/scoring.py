@@ -19,13 +19,14 @@ from textgen.decoding.adaptation import (
 )
 from textgen.decoding.defaults import BATCH_SIZE
 from textgen.decoding.readers import Reader
-from textgen.text.tokenizer import NO_SYMBOL
+from textgen.text.tokenizer import NO_SYMBOL, Tokenizer
 from textgen.text.unknown import encode_each
-from textgen.text.vocabulary import Vocabulary
 
 # Batches have one of these numbers of rows: the compiled functions see few shapes, and
 # the memory does not grow with the number of texts.
 BATCH_SIZES = (1, 4, 16, BATCH_SIZE)
+
+_PIECE = 1 << 16  # tokens that are decoded at once
 
 _MAX_LOGITS = 1 << 24  # logits of one read: 64 MiB in single precision
 
@@ -45,6 +46,9 @@ class Score:
             (N is 1 for a str); NaN for a text without scored tokens.
         adapted: bool. Whether the model learned from the text while it was scored
             (`Adaptation`). Compare such a score only with scores of the same kind.
+        characters: int. Number of characters of the scored tokens.
+        nats_per_character: float. Their negative log probability in nats, divided by
+            `characters`. It compares models with different tokens.
     """
 
     nats: float
@@ -54,12 +58,21 @@ class Score:
     log_probs: np.ndarray
     text_nats: np.ndarray
     adapted: bool = False
+    characters: int = 0
+
+    @property
+    def nats_per_character(self) -> float:
+        """Total negative log probability in nats, divided by `characters`."""
+        return self.nats * self.count / self.characters if self.characters else math.nan
 
     def __repr__(self) -> str:
         kind = "adapted, " if self.adapted else ""
+        per_character = ""
+        if self.characters != self.count:
+            per_character = f", {self.nats_per_character:.4f} nats per character"
         return (
             f"Score({kind}{self.nats:.4f} nats, {self.bits:.4f} bits, perplexity "
-            f"{self.perplexity:.4g}, {self.count:,} tokens)"
+            f"{self.perplexity:.4g}, {self.count:,} tokens{per_character})"
         )
 
 
@@ -67,13 +80,13 @@ class Scorer:
     """Base class of models that predict the next token of a text.
 
     Attributes:
-        vocabulary: `Vocabulary`. Converts text to the ids of the network.
+        vocabulary: `Tokenizer`. Converts text to the ids of the network.
         reader: `Reader`. Says how the network reads a text.
         end_token: int or `None`. The id that ended each text of the training, such as
             that of a newline; `None` if the texts had no end.
     """
 
-    vocabulary: Vocabulary
+    vocabulary: Tokenizer
     reader: Reader
     end_token: int | None = None
 
@@ -143,6 +156,8 @@ class Scorer:
         texts = [text] if isinstance(text, str | np.ndarray) else list(text)
         encoded = encode_each(texts, lambda each: self._ids_of(each, unknown))
         begins = self.reader.begins_with_start
+        skipped = 0 if begins else 1
+        characters = sum(self._count_characters(ids, skipped) for ids in encoded)
         if begins:
             start = np.array([self.reader.start_id], np.int32)
             encoded = [np.append(start, ids) for ids in encoded]
@@ -174,7 +189,18 @@ class Scorer:
                 ]
             ),
             adapted=adaptation is not None,
+            characters=characters,
         )
+
+    def _count_characters(self, ids: np.ndarray, skipped: int) -> int:
+        """Returns how many characters the ids after the first ones complete."""
+        decoder = self.vocabulary.decoder()
+        decoder.feed(ids[:skipped])
+        pieces = (
+            decoder.feed(ids[at : at + _PIECE])
+            for at in range(skipped, len(ids), _PIECE)
+        )
+        return sum(map(len, pieces)) + len(decoder.flush())
 
     def _ids_of(self, text: str | np.ndarray, unknown: str | None) -> np.ndarray:
         """Returns the ids of a text, or checks ids."""

@@ -107,6 +107,8 @@ class Writer(Scorer):
                 generated so far, and returns N ids. Defaults to `None`.
             logit_bias: dict or `None`. Numbers that are added to the logits of symbols.
             forbidden: str, sequence of str or `None`. Symbols that are never generated.
+                If tokens are bytes or subwords, these are ASCII characters, and every
+                token that contains one is left out.
             repetition_penalty: float above 0 or `None`. The log probability of tokens
                 that are already in the text, prompt included, is multiplied by this
                 number: above 1, tokens are repeated less.
@@ -363,7 +365,8 @@ class Writer(Scorer):
             unknown: str or `None`. As for `generate`.
 
         Returns:
-            list of tuples `(symbol, probability)`, the most probable first.
+            list of tuples `(symbol, probability)`, the most probable first. A symbol is
+            a str of `vocabulary.symbols`.
 
         Raises:
             ValueError: `count` is less than 1, or a symbol of the text is unknown.

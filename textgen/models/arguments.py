@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from textgen.layers.cells import CELLS
-from textgen.text.vocabulary import Vocabulary
+from textgen.text.tokenizers import check_tokenizer
 
 
 def check_arguments(arguments: dict) -> None:
@@ -24,8 +24,8 @@ def check_arguments(arguments: dict) -> None:
             raise ValueError(f"{name}={arguments[name]!r} must be {what}.")
 
     vocabulary, units = arguments["vocabulary"], arguments["units"]
+    check_tokenizer(vocabulary)
     embedding, stateful = arguments["embedding"], arguments["stateful"]
-    check(isinstance(vocabulary, Vocabulary), "vocabulary", "a textgen.Vocabulary")
     check(arguments["cell"] in CELLS, "cell", f"one of {', '.join(CELLS)}")
     check(units and min(units) > 0, "units", "one or more positive integers")
     for name in ("activation", "recurrent_activation"):

@@ -8,6 +8,7 @@ import numpy as np
 from textgen.decoding.blend_reader import BlendReader
 from textgen.decoding.writer import Writer
 from textgen.models.loading import load
+from textgen.text.tokenizer import Tokenizer
 from textgen.text.vocabulary import Vocabulary
 
 
@@ -16,6 +17,7 @@ class Blend(Writer):
 
     The vocabulary is the union of the models' vocabularies. If a model does not know a
     token, it gives it the probability 0, and reads "no symbol" (id -1) in its place.
+    Models of subwords must have the same tokenizer.
 
     Args:
         models: Sequence of models, paths of `.keras` files, or names of pretrained
@@ -70,17 +72,8 @@ class Blend(Writer):
             raise ValueError(
                 f"weights={weights} must be finite and at least 0, with a sum above 0."
             )
-        levels = {model.vocabulary.level for model in self.models}
-        if len(levels) > 1:
-            raise ValueError(
-                "The models have vocabularies of characters and of words: blend models "
-                "with vocabularies of the same level."
-            )
         self.weights = [weight / total for weight in weights]
-        symbols = {
-            symbol for model in self.models for symbol in model.vocabulary.symbols
-        }
-        self.vocabulary = Vocabulary(symbols, level=levels.pop())
+        self.vocabulary = _common([model.vocabulary for model in self.models])
         # For each model: its ids of the common symbols, -1 for an unknown symbol.
         ids = [
             np.array(
@@ -97,3 +90,27 @@ class Blend(Writer):
         self.end_token = None if end is None else self.vocabulary.ids[end]
         readers = [model.reader for model in self.models]
         self.reader = BlendReader(readers, ids, self.weights)
+
+
+def _common(tokenizers: list[Tokenizer]) -> Tokenizer:
+    """Returns a tokenizer with the tokens of all tokenizers.
+
+    Raises:
+        ValueError: There is none.
+    """
+    first = tokenizers[0]
+    levels = sorted({f"{each.level}s" for each in tokenizers})
+    if len(levels) > 1:
+        raise ValueError(
+            f"The models have different tokens, {' and '.join(levels)}: blend models "
+            "with vocabularies of the same level."
+        )
+    if isinstance(first, Vocabulary):
+        symbols = {symbol for each in tokenizers for symbol in each.symbols}
+        return Vocabulary(symbols, level=first.level)
+    if any(each != first for each in tokenizers):
+        raise ValueError(
+            f"The models have different {first.level} tokenizers: blend models that "
+            "were trained with the same tokenizer."
+        )
+    return first

@@ -19,6 +19,7 @@ import keras
 from textgen.models import allowed, fields
 from textgen.models.fields import refuse
 from textgen.models.graphs import GraphRules
+from textgen.text import tokenizers
 
 _MODELS = {
     "textgen>LanguageModel": fields.LANGUAGE_MODEL,
@@ -350,7 +351,16 @@ class Checker(GraphRules):
             self.check_object(value, where, kind)
 
     def check_vocabulary(self, value: Any, where: str) -> None:
-        """Checks a vocabulary: complete, sorted, without repetition."""
+        """Checks a tokenizer; a vocabulary is complete, sorted, without repetition."""
+        if type(value) is dict and value.get("level") in tokenizers.BYTE_LEVELS:
+            try:
+                size = len(tokenizers.from_config(value))
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+            if size > self.limits["units"]:
+                most = self.limits["units"]
+                raise ValueError(f"{where} has {size:,} tokens, more than {most:,}")
+            return
         self.check_fields(value, where, fields.VOCABULARY)
         if set(value) != set(fields.VOCABULARY):
             refuse(value, where, "a complete vocabulary")

@@ -16,15 +16,15 @@ from textgen.decoding.writer import Writer
 from textgen.layers.architecture import architecture_of
 from textgen.models import network as networks
 from textgen.models.saving import OneFile
-from textgen.text.tokenizer import NO_SYMBOL
-from textgen.text.vocabulary import Vocabulary
+from textgen.text import tokenizers
+from textgen.text.tokenizer import NO_SYMBOL, Tokenizer
 from textgen.training.losses import log_of
 from textgen.training.trainer import Trainer
 
 
 def from_keras(
     network: keras.Model,
-    vocabulary: Vocabulary,
+    vocabulary: Tokenizer,
     input: str | None = None,
     output: str | None = None,
     sequence_length: int | None = None,
@@ -42,7 +42,8 @@ def from_keras(
             `textgen.models.network.LAYERS` and textgen's layers. Input: ids `(N, T)`,
             or one-hot `(N, T, V)`. Output: logits or probabilities of the next token,
             `(N, V)`, or `(N, T, V)` for a prediction at each step.
-        vocabulary: `Vocabulary`. Maps the ids of input and output to tokens.
+        vocabulary: `Vocabulary`, `ByteTokenizer` or `SubwordTokenizer`. Maps the ids of
+            input and output to tokens.
         input: `"ids"`, `"one_hot"`, or `None` to detect it from the shape. Defaults to
             `None`.
         output: `"logits"`, `"probabilities"`, or `None` to detect it from the
@@ -111,7 +112,7 @@ class KerasWriter(OneFile, Writer, Trainer):
 
     Args:
         network: `keras.Sequential` or functional `keras.Model`.
-        vocabulary: `Vocabulary`.
+        vocabulary: `Tokenizer`.
         input: `"ids"`, `"one_hot"` or `None`.
         output: `"logits"`, `"probabilities"` or `None`.
         sequence_length: int or `None`.
@@ -129,7 +130,7 @@ class KerasWriter(OneFile, Writer, Trainer):
     def __init__(
         self,
         network: keras.Model,
-        vocabulary: Vocabulary,
+        vocabulary: Tokenizer,
         input: str | None = None,
         output: str | None = None,
         sequence_length: int | None = None,
@@ -138,8 +139,7 @@ class KerasWriter(OneFile, Writer, Trainer):
         end_token: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(vocabulary, Vocabulary):
-            raise ValueError(f"vocabulary={vocabulary!r} must be a textgen.Vocabulary.")
+        tokenizers.check_tokenizer(vocabulary)
         networks.check_network(network)
         kind = networks.input_kind(network, len(vocabulary), input)
         padding, start_id = networks.padding_of(network, vocabulary, kind, padding)
@@ -349,7 +349,7 @@ class KerasWriter(OneFile, Writer, Trainer):
         config["network"] = keras.saving.deserialize_keras_object(
             config["network"], custom_objects
         )
-        config["vocabulary"] = Vocabulary.from_config(config["vocabulary"])
+        config["vocabulary"] = tokenizers.from_config(config["vocabulary"])
         config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
         notes = config.pop("notes", {})  # missing in files of older versions
         model = cls(**config)

@@ -32,7 +32,8 @@ from textgen.models.arguments import (
 )
 from textgen.models.extending import Extendable
 from textgen.models.saving import OneFile
-from textgen.text.vocabulary import Vocabulary
+from textgen.text import tokenizers
+from textgen.text.tokenizer import Tokenizer
 from textgen.training.feeding import batch_shape
 from textgen.training.freezing import freeze, frozen
 from textgen.training.trainer import Trainer
@@ -61,7 +62,8 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
     line. An empty prompt always starts with this step.
 
     Args:
-        vocabulary: `Vocabulary`. Maps the ids of input and output to tokens.
+        vocabulary: `Vocabulary`, `ByteTokenizer` or `SubwordTokenizer`. Maps the ids of
+            input and output to tokens.
         cell: `"simple_rnn"`, `"gru"` or `"lstm"`. Defaults to `"lstm"`.
         units: int or tuple of int. Units of each recurrent layer, from input to
             output. Defaults to `(128,)`.
@@ -121,7 +123,7 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
+        vocabulary: Tokenizer,
         cell: str = "lstm",
         units: int | Sequence[int] = (128,),
         dropout: float = 0.0,
@@ -570,7 +572,7 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
     ) -> "LanguageModel":
         """Creates the model that `get_config` describes, with new weights."""
         config = dict(config)
-        config["vocabulary"] = Vocabulary.from_config(config["vocabulary"])
+        config["vocabulary"] = tokenizers.from_config(config["vocabulary"])
         config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
         # Files of older versions lack some keys, or use their old names.
         if "reset_states" in config:

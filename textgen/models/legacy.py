@@ -23,14 +23,14 @@ from textgen.models import legacy_config
 from textgen.models.language_model import LanguageModel
 from textgen.models.legacy_config import Adam, Stack
 from textgen.models.legacy_file import Array, Group, LegacyFile, damaged
-from textgen.text.vocabulary import Vocabulary
+from textgen.text.tokenizer import Tokenizer
 
 _CELLS = {class_name: cell for cell, class_name in CELLS.items()}
 
 _ROLES = (("kernel", "recurrent_kernel", "bias"), ("kernel", "bias"))
 
 
-def convert(path: str | os.PathLike[str], vocabulary: Vocabulary) -> LanguageModel:
+def convert(path: str | os.PathLike[str], vocabulary: Tokenizer) -> LanguageModel:
     """Converts a Keras 2 `.h5` file to a `LanguageModel`.
 
     The file must hold a stack of SimpleRNN, GRU or LSTM layers (one kind only), with
@@ -108,7 +108,7 @@ class Contents:
     moments: list[np.ndarray]
 
 
-def read(path: Path, vocabulary: Vocabulary) -> Contents:
+def read(path: Path, vocabulary: Tokenizer) -> Contents:
     """Returns the contents of a file; they are completely checked.
 
     Raises:
@@ -123,7 +123,7 @@ def read(path: Path, vocabulary: Vocabulary) -> Contents:
         raise ModelFileError(f"{_short(path)} {cause}.") from error
 
 
-def _read_contents(source: LegacyFile, vocabulary: Vocabulary, path: Path) -> Contents:
+def _read_contents(source: LegacyFile, vocabulary: Tokenizer, path: Path) -> Contents:
     # All headers are checked before an array is read.
     stack, groups = _read_stack(source, vocabulary)
     headers = [
@@ -140,9 +140,7 @@ def _read_contents(source: LegacyFile, vocabulary: Vocabulary, path: Path) -> Co
     return Contents(stack, weights, adam, iterations, moments)
 
 
-def _read_stack(
-    source: LegacyFile, vocabulary: Vocabulary
-) -> tuple[Stack, list[Group]]:
+def _read_stack(source: LegacyFile, vocabulary: Tokenizer) -> tuple[Stack, list[Group]]:
     """Returns the network, and the groups of its layers with weights."""
     root = source.root
     stored = root.members.get("model_weights")
@@ -207,7 +205,7 @@ def _read(source: LegacyFile, headers: list[Array]) -> list[np.ndarray]:
     return arrays
 
 
-def _make_model(stack: Stack, vocabulary: Vocabulary) -> LanguageModel:
+def _make_model(stack: Stack, vocabulary: Tokenizer) -> LanguageModel:
     hard_sigmoid = keras.saving.get_registered_name(keras2_hard_sigmoid)
     names = {name: name for name in legacy_config.ACTIVATIONS}
     names["hard_sigmoid"] = hard_sigmoid

@@ -9,8 +9,7 @@ import keras
 from textgen import keras_internals
 from textgen.layers import inputs
 from textgen.layers.cells import CELLS, layer_class
-from textgen.text.tokenizer import NO_SYMBOL
-from textgen.text.vocabulary import Vocabulary
+from textgen.text.tokenizer import NO_SYMBOL, Tokenizer
 
 _MODELS = ("Sequential", "Functional")
 
@@ -376,7 +375,7 @@ def window_length(network: keras.Model, named: int | None) -> int:
 
 
 def padding_of(
-    network: keras.Model, vocabulary: Vocabulary, kind: str, named: str | None
+    network: keras.Model, vocabulary: Tokenizer, kind: str, named: str | None
 ) -> tuple[str | None, int]:
     """Returns the symbol that pads texts (`None`: no symbol) and its id."""
     if kind == "one_hot":

@@ -7,7 +7,12 @@ import numpy as np
 
 from textgen.text.levels import SymbolSplitter, code_points, kept_symbols
 from textgen.text.tokenizer import Tokenizer
+from textgen.text.tokenizers import learn
 from textgen.text.vocabulary import Vocabulary
+
+_LEARNED = 1 << 25  # characters from which subwords are learned
+
+_SLICE = 1 << 16  # characters that are encoded at a time
 
 
 class Learner:
@@ -61,6 +66,54 @@ class KnownTokenizer(Learner):
     def finish(self, counts: np.ndarray) -> tuple[Tokenizer, np.ndarray]:
         """Returns the tokenizer and its ids."""
         return self._tokenizer, np.arange(self.size)
+
+
+class SubwordLearner(Learner):
+    """Learns subwords from the first 32 million characters of a text.
+
+    Args:
+        model: `"bpe"` or `"unigram"`.
+        size: int or `None`. As for `learn` in `textgen.text.tokenizers`.
+    """
+
+    def __init__(self, model: str, size: int | None) -> None:
+        self._model, self._max_size = model, size
+        self._held: list[str] = []
+        self._length = 0  # characters that are held back
+        self._known: KnownTokenizer | None = None
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """Number of tokens; 0 as long as they are not learned."""
+        return 0 if self._known is None else self._known.size
+
+    def feed(self, text: str) -> np.ndarray:
+        """Returns ids, once the tokens are learned."""
+        if self._known is not None:
+            return self._known.feed(text)
+        self._held.append(text)
+        self._length += len(text)
+        return self._learn() if self._length >= _LEARNED else np.zeros(0, np.int32)
+
+    def flush(self) -> np.ndarray:
+        """Returns the ids of the end of the text."""
+        ids = self._learn() if self._known is None else np.zeros(0, np.int32)
+        assert self._known is not None
+        return np.concatenate([ids, self._known.flush()])
+
+    def finish(self, counts: np.ndarray) -> tuple[Tokenizer, np.ndarray]:
+        """Returns the tokenizer and its ids."""
+        assert self._known is not None
+        return self._known.finish(counts)
+
+    def _learn(self) -> np.ndarray:
+        text = "".join(self._held)
+        self._held.clear()
+        self._known = KnownTokenizer(learn(self._model, text, self._max_size))
+        slices = range(0, len(text), _SLICE)
+        return np.concatenate(
+            [self._known.feed(text[at : at + _SLICE]) for at in slices]
+        )
 
 
 class VocabularyLearner(Learner):

@@ -119,24 +119,32 @@ _WORD = re.compile("\\w[\\w\u0301]*(?:['’][\\w\u0301]+)*|.", re.DOTALL)
 
 
 @functools.cache
+def marks() -> str:
+    """Returns all combining marks, which many scripts have inside words."""
+    # All are below U+20000, except the variation selectors.
+    return "".join(
+        chr(code)
+        for code in (*range(0x20000), *range(0xE0100, 0xE01F0))
+        if unicodedata.category(chr(code)).startswith("M")
+    )
+
+
+@functools.cache
 def _marks() -> np.ndarray:
     """Returns for each code point whether it is a combining mark or a joiner.
 
     Many scripts have them inside words, and Python's `\\w` does not match them.
     """
     table = np.zeros(0xE01F1, bool)  # beyond it, there are no marks
-    # All others are below U+20000.
-    for code in (*range(0x20000), *range(0xE0100, 0xE01F0)):
-        table[code] = unicodedata.category(chr(code)).startswith("M")
-    table[[0x200C, 0x200D]] = True
+    table[code_points(f"{marks()}\u200c\u200d")] = True
     return table
 
 
 def _words(text: str) -> Iterator[str]:
     """Yields the symbols of a text at word level."""
     if not text.isascii():
-        codes, marks = code_points(text), _marks()
-        found = marks[np.minimum(codes, len(marks) - 1)]
+        codes, table = code_points(text), _marks()
+        found = table[np.minimum(codes, len(table) - 1)]
         if found.any():
             # A list of all marks in the pattern would make it ten times as slow.
             codes = np.where(found, np.uint32(0x301), codes)

@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections.abc import Iterable, Iterator
-from typing import Literal, cast
 
 FORMS = ("nfc", "nfkc")  # of the Unicode Standard, Annex 15
 
@@ -50,13 +49,5 @@ def check_form(form: str | None) -> None:
 
 def _converted(text: str, lowercase: bool, form: str | None) -> str:
     if form is not None:
-        text = unicodedata.normalize(_name(form), text)
-    if lowercase:
-        text = text.lower()
-        if form is not None:  # lower case can have other forms
-            text = unicodedata.normalize(_name(form), text)
-    return text
-
-
-def _name(form: str) -> Literal["NFC", "NFKC"]:
-    return cast(Literal["NFC", "NFKC"], form.upper())
+        text = unicodedata.normalize("NFC" if form == "nfc" else "NFKC", text)
+    return text.lower() if lowercase else text

@@ -18,7 +18,7 @@ import numpy as np
 from textgen import files
 from textgen.messages import printable
 from textgen.text.tokenizer import Tokenizer
-from textgen.text.vocabulary import Vocabulary
+from textgen.text.tokenizers import from_config
 
 _MAGIC = b"textgen ids 1\n\0\0"
 
@@ -108,10 +108,7 @@ class PreparedCorpus:
             "dtype": dtype.name,
             "characters": self.characters,
             "sha256": self.sha256,
-            "tokenizer": {
-                "class": type(self.tokenizer).__name__,
-                "config": self.tokenizer.get_config(),
-            },
+            "tokenizer": self.tokenizer.get_config(),
             "counts": self.counts.tolist(),
             "sources": self.sources,
             "options": self.options,
@@ -171,9 +168,7 @@ def _load(file: BinaryIO, path: Path) -> PreparedCorpus:
     offset, tokens = len(start) + length, header["tokens"]
     if tokens < 1 or size != offset + tokens * dtype.itemsize:
         raise ValueError("it is cut short, or longer than its header says.")
-    if header["tokenizer"]["class"] != "Vocabulary":
-        raise ValueError("its tokenizer is not known.")
-    tokenizer = Vocabulary.from_config(header["tokenizer"]["config"])
+    tokenizer = from_config(header["tokenizer"])
     counts = np.array(header["counts"], np.int64)
     if counts.shape != (len(tokenizer),) or counts.sum() != tokens:
         raise ValueError("its counts do not fit.")

@@ -15,12 +15,19 @@ import numpy as np
 
 from textgen import files
 from textgen.text import corpora
-from textgen.text.learning import KnownTokenizer, Learner, VocabularyLearner
-from textgen.text.levels import check_level, check_limits
+from textgen.text.byte_level import ByteTokenizer
+from textgen.text.learning import (
+    KnownTokenizer,
+    Learner,
+    SubwordLearner,
+    VocabularyLearner,
+)
+from textgen.text.levels import LEVELS, check_limits
 from textgen.text.normalization import check_form, normalized
 from textgen.text.prepared import PreparedCorpus
 from textgen.text.reading import CorpusReader
 from textgen.text.tokenizer import Tokenizer
+from textgen.text.tokenizers import KINDS, learn
 
 # `prepare_or_reuse` keeps texts of at most so many bytes, in UTF-8, in memory.
 IN_MEMORY = 1 << 26
@@ -61,10 +68,14 @@ def prepare(
         output: path or `None`. The file of the ids, for `PreparedCorpus.load`. While it
             is made, its disk needs space for twice its size. `None` keeps the ids in
             memory. Defaults to `None`.
-        tokenizer: `Tokenizer` or `None`. `None` builds a `Vocabulary` of the text.
-        level: `"character"` or `"word"`. Level of this vocabulary.
+        tokenizer: `Tokenizer` or `None`. `None` learns one from the text.
+        level: `"character"`, `"word"`, `"byte"`, `"bpe"` or `"unigram"`. What the
+            tokenizer is to be: a `Vocabulary`, a `ByteTokenizer`, or a
+            `SubwordTokenizer`, which is learned from the first 32 million characters.
+            Defaults to `"character"`.
         vocabulary_size: int or `None`. Keep only this number of symbols, the most
-            frequent ones. `None` keeps all. Defaults to `None`.
+            frequent ones; or learn so many subwords. `None` keeps all symbols, and
+            learns 8,000 subwords. Defaults to `None`.
         min_count: int. Keep only symbols that occur so many times. Defaults to `1`.
         unknown: str or `None`. What to do with a symbol that is not in the vocabulary:
             `"error"`, `"skip"`, or a symbol that replaces it. `None` is the policy of
@@ -176,8 +187,14 @@ class _Options:
     field: str | None = None
 
     def __post_init__(self) -> None:
-        check_level(self.level)
+        if self.level not in KINDS:
+            raise ValueError(f"level={self.level!r} must be one of {', '.join(KINDS)}.")
         check_limits(self.vocabulary_size, self.min_count)
+        if self.min_count > 1 and self.level not in LEVELS:
+            raise ValueError(
+                f"min_count={self.min_count} needs characters or words, not "
+                f"level={self.level!r}."
+            )
         check_form(self.normalization)
         if self._limited and self.unknown == "error":
             raise ValueError(
@@ -199,6 +216,10 @@ class _Options:
         """Returns the learner of a known tokenizer, or of a new one."""
         if tokenizer is not None:
             return KnownTokenizer(tokenizer, self.unknown)
+        if self.level == ByteTokenizer.level:
+            return KnownTokenizer(learn(self.level, "", self.vocabulary_size))
+        if self.level not in LEVELS:
+            return SubwordLearner(self.level, self.vocabulary_size)
         unknown = self.unknown or (REPLACEMENT if self._limited else "error")
         return VocabularyLearner(
             self.level, self.vocabulary_size, self.min_count, unknown

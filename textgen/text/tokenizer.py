@@ -1,8 +1,13 @@
 """The base classes of tokenizers: text to ids, and ids to text."""
 
+import json
 from collections.abc import Iterable
+from typing import Self
 
 import numpy as np
+
+from textgen.messages import printable
+from textgen.text.levels import quoted
 
 NO_SYMBOL = -1  # a zero input vector, a target that does not count, an empty text
 
@@ -49,16 +54,22 @@ class Tokenizer:
     Ids are integers from 0 to `len(tokenizer) - 1`. The id -1 means "no token": its
     one-hot row is zero, and it decodes to the empty text.
 
-    Subclasses set `symbols`, and implement `encode`, `encoder`, `decoder` and
-    `get_config`.
+    Subclasses set the attributes, and implement `tokens`, `encode`, `encoder`,
+    `decoder`, `get_config` and `from_config`. `textgen.text.tokenizers` lists them.
 
     Attributes:
-        symbols: tuple of str. The text of each token, by id.
+        level: str. What a token is: `"character"`, `"word"`, `"byte"` or `"subword"`.
+        symbols: tuple of str. The text of each token, by id. All are different; a part
+            of a character is written as `<0xE9>`.
         ids: dict of str and int. The id of each token, by its text.
+        unknown: str. What `encode` does with a symbol that is not in the vocabulary;
+            see `Vocabulary`. It has no effect if nothing is unknown.
     """
 
+    level: str
     symbols: tuple[str, ...]
     ids: dict[str, int]
+    unknown: str = "error"
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -75,6 +86,38 @@ class Tokenizer:
     def dtype(self) -> np.dtype:
         """The dtype of the ids: the smallest signed integer that holds them all."""
         return np.dtype(np.min_scalar_type(-len(self)))
+
+    def tokens(self, text: str) -> Iterable[str]:
+        """Splits a text into pieces that have whole tokens; joined, they are the text.
+
+        A piece is one token of a `Vocabulary`, and one or more tokens otherwise.
+        """
+        raise NotImplementedError
+
+    def ids_with(self, symbols: str | Iterable[str]) -> list[int]:
+        """Returns the ids without which none of these symbols can be generated.
+
+        Args:
+            symbols: str or iterable of str. Symbols of other vocabularies are ignored.
+        """
+        symbols = self.tokens(symbols) if isinstance(symbols, str) else symbols
+        return [self.ids[symbol] for symbol in symbols if symbol in self]
+
+    def check_unknown(self, unknown: str | None) -> str:
+        """Returns the policy for unknown symbols: the given one, or that of `self`.
+
+        Raises:
+            ValueError: It is not a policy.
+        """
+        unknown = self.unknown if unknown is None else unknown
+        if not isinstance(unknown, str) or (
+            unknown not in ("error", "skip") and unknown not in self.ids
+        ):
+            raise ValueError(
+                f"unknown={quoted(unknown)} must be 'error', 'skip' or a symbol of "
+                "the vocabulary."
+            )
+        return unknown
 
     def encode(
         self, text: str, unknown: str | None = None, match_case: bool = True
@@ -97,6 +140,36 @@ class Tokenizer:
     def get_config(self) -> dict:
         """Returns what defines the tokenizer, as values that JSON can hold."""
         raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: dict) -> Self:
+        """Builds a tokenizer from the result of `get_config`.
+
+        Args:
+            config: dict. It may come from a file that nobody has checked.
+
+        Raises:
+            ValueError: This is not such a configuration. The message is one line.
+        """
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """Returns the tokenizer as a JSON object, in ASCII."""
+        return json.dumps(self.get_config())
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Builds a tokenizer from the result of `to_json`.
+
+        Raises:
+            ValueError: The text is not the JSON of such a tokenizer.
+        """
+        try:
+            return cls.from_config(json.loads(text))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"This is not the JSON text of a {cls.__name__}: {printable(error)}"
+            ) from error
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """Converts ids to text; -1 decodes to the empty text.

@@ -3,13 +3,11 @@
 import collections
 import functools
 import itertools
-import json
 import unicodedata
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from textgen.messages import printable
 from textgen.text.levels import (
     SymbolSplitter,
     check_length,
@@ -72,7 +70,7 @@ class Vocabulary(Tokenizer):
         self.symbols: tuple[str, ...] = tuple(sorted(_checked(symbols, level)))
         self.ids = {symbol: index for index, symbol in enumerate(self.symbols)}
         self.unknown = unknown
-        self._check_policy(unknown)
+        self.check_unknown(unknown)
 
     @classmethod
     def from_text(
@@ -174,8 +172,7 @@ class Vocabulary(Tokenizer):
             UnknownSymbolsError: Symbols are not in the vocabulary, and the policy is
                 `"error"`. It is a ValueError that names them and their positions.
         """
-        unknown = self.unknown if unknown is None else unknown
-        self._check_policy(unknown)
+        unknown = self.check_unknown(unknown)
         # The number of characters is known; the array of words grows.
         expected = len(text) if self.level == "character" else 0
         result, count, position = np.empty(expected, self.dtype), 0, 0
@@ -254,24 +251,6 @@ class Vocabulary(Tokenizer):
             "symbols": list(self.symbols),
         }
 
-    def to_json(self) -> str:
-        """Returns the vocabulary as a JSON object, in ASCII."""
-        return json.dumps(self.get_config())
-
-    @classmethod
-    def from_json(cls, text: str) -> "Vocabulary":
-        """Builds a vocabulary from the result of `to_json`.
-
-        Raises:
-            ValueError: The text is not the JSON of a vocabulary.
-        """
-        try:
-            return cls.from_config(json.loads(text))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(
-                f"This is not the JSON text of a vocabulary: {printable(error)}"
-            ) from error
-
     @classmethod
     def from_config(cls, config: dict) -> "Vocabulary":
         """Builds a vocabulary from the result of `get_config`.
@@ -297,15 +276,6 @@ class Vocabulary(Tokenizer):
         if not all(one < other for one, other in itertools.pairwise(symbols)):
             raise ValueError("symbols must be sorted, without duplicates.")
         return cls(symbols, config["level"], config["unknown"])
-
-    def _check_policy(self, unknown: str) -> None:
-        if not isinstance(unknown, str) or (
-            unknown not in ("error", "skip") and unknown not in self.ids
-        ):
-            raise ValueError(
-                f"unknown={quoted(unknown)} must be 'error', 'skip' or a symbol of "
-                "the vocabulary."
-            )
 
     @functools.cached_property
     def _table(self) -> np.ndarray:
@@ -361,8 +331,7 @@ class _VocabularyEncoder(Encoder):
 
     def __init__(self, vocabulary: Vocabulary, unknown: str | None) -> None:
         self._vocabulary = vocabulary
-        self._unknown = vocabulary.unknown if unknown is None else unknown
-        vocabulary._check_policy(self._unknown)
+        self._unknown = vocabulary.check_unknown(unknown)
         self._splitter = SymbolSplitter(vocabulary.level)
         self._position = 0  # characters of the text before the next symbol
 

@@ -162,7 +162,7 @@ class Perplexity(_MeanOverTargets):
 class BitsPerCharacter(_MeanOverTargets):
     """Mean cross-entropy in bits per target: nats divided by ln 2.
 
-    For a word-level vocabulary, these are bits per word.
+    If tokens are words, bytes or subwords, these are bits per token.
 
     Args:
         name: str. Defaults to `"bits_per_character"`.

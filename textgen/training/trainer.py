@@ -18,7 +18,7 @@ from keras import ops
 
 from textgen import backend
 from textgen.batches import Dataset
-from textgen.text.vocabulary import Vocabulary
+from textgen.text.tokenizer import Tokenizer
 from textgen.training import compiling, feeding, losses, resuming
 from textgen.training.freezing import freeze, frozen
 from textgen.training.lengths import Lengths
@@ -29,7 +29,7 @@ class Trainer(keras.Model):
     """Base class of models that predict the next token: their common training.
 
     Attributes:
-        vocabulary: `Vocabulary`.
+        vocabulary: `Tokenizer`.
         return_sequences: bool. Whether the model predicts at every step.
         stateful: bool. Whether `fit` carries a state from batch to batch.
         start_step: bool. Whether texts begin with a start step; `fit` copies it from
@@ -39,7 +39,7 @@ class Trainer(keras.Model):
         reset_policy: `"epoch"` or `"never"`. When `fit` sets the carried state to zero.
     """
 
-    vocabulary: Vocabulary
+    vocabulary: Tokenizer
     return_sequences: bool
     start_step: bool
     end_token: int | None
