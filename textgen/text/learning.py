@@ -10,7 +10,7 @@ from textgen.text.tokenizer import Tokenizer
 from textgen.text.tokenizers import learn
 from textgen.text.vocabulary import Vocabulary
 
-_LEARNED = 1 << 25  # characters from which subwords are learned
+_LEARNED = 1 << 24  # characters from which subwords are learned
 
 _SLICE = 1 << 16  # characters that are encoded at a time
 
@@ -69,7 +69,7 @@ class KnownTokenizer(Learner):
 
 
 class SubwordLearner(Learner):
-    """Learns subwords from the first 32 million characters of a text.
+    """Learns subwords from the first 16 million characters of a text.
 
     Args:
         model: `"bpe"` or `"unigram"`.

@@ -140,18 +140,29 @@ def _marks() -> np.ndarray:
     return table
 
 
-def _words(text: str) -> Iterator[str]:
-    """Yields the symbols of a text at word level."""
+def matches(pattern: re.Pattern[str], text: str) -> Iterator[str]:
+    """Yields the matches of a pattern in which U+0301 stands for all marks.
+
+    A list of all marks would make the pattern ten times as slow.
+
+    Args:
+        pattern: Pattern.
+        text: str.
+    """
     if not text.isascii():
         codes, table = code_points(text), _marks()
         found = table[np.minimum(codes, len(table) - 1)]
         if found.any():
-            # A list of all marks in the pattern would make it ten times as slow.
             codes = np.where(found, np.uint32(0x301), codes)
             same = codes.tobytes().decode("utf-32-le", "surrogatepass")
-            spans = map(re.Match.span, _WORD.finditer(same))
+            spans = map(re.Match.span, pattern.finditer(same))
             return (text[start:end] for start, end in spans)
-    return map(re.Match.group, _WORD.finditer(text))
+    return map(re.Match.group, pattern.finditer(text))
+
+
+def _words(text: str) -> Iterator[str]:
+    """Yields the symbols of a text at word level."""
+    return matches(_WORD, text)
 
 
 def symbols_of(text: str, level: str) -> Iterable[str]:

@@ -71,7 +71,7 @@ def prepare(
         tokenizer: `Tokenizer` or `None`. `None` learns one from the text.
         level: `"character"`, `"word"`, `"byte"`, `"bpe"` or `"unigram"`. What the
             tokenizer is to be: a `Vocabulary`, a `ByteTokenizer`, or a
-            `SubwordTokenizer`, which is learned from the first 32 million characters.
+            `SubwordTokenizer`, which is learned from the first 16 million characters.
             Defaults to `"character"`.
         vocabulary_size: int or `None`. Keep only this number of symbols, the most
             frequent ones; or learn so many subwords. `None` keeps all symbols, and

@@ -7,35 +7,30 @@ but the last are certain, whatever text follows, and a text can be split in piec
 text without spaces, such as Chinese or base64, is not held back as a whole either.
 """
 
-import functools
 import re
 
-from textgen.text.levels import marks
+from textgen.text.levels import matches
 
 _LONGEST = 32  # characters of a run of letters, signs or spaces
 
 MAX_BYTES = 4 * (_LONGEST + 1)  # of a word
 
 
-@functools.cache
-def _pattern() -> re.Pattern[str]:
-    """Returns the pattern of one word; the joined matches are the text.
-
-    A newline is alone, so that it is one token wherever it is, and ends a line. A word
-    begins with a letter, and takes one character before it, such as a space, a quote or
-    the apostrophe of "don't". Digits are in groups of three, which take a space, as
-    other signs do. A run of spaces leaves its last one to the word after it.
-    """
-    letters = rf"[^\W\d][\w{re.escape(marks())}\u200c\u200d]{{0,{_LONGEST - 1}}}"
-    return re.compile(
-        rf"\n|[^\w\n]?{letters}| ?\d{{1,3}}| ?[^\w\s]{{1,{_LONGEST}}}"
-        rf"|[^\S\n]{{1,{_LONGEST}}}(?!\S)|\s"
-    )
+# One word; the joined matches are the text. U+0301 stands for all marks.
+#
+# A newline is alone, so that it is one token wherever it is, and ends a line. A word
+# begins with a letter, and takes one character before it, such as a space, a quote or
+# the apostrophe of "don't". Digits are in groups of three, which take a space, as other
+# signs do. A run of spaces leaves its last one to the word after it.
+_WORD = re.compile(
+    rf"\n|[^\w\n]?[^\W\d][\w\u0301]{{0,{_LONGEST - 1}}}| ?\d{{1,3}}"
+    rf"| ?[^\w\s]{{1,{_LONGEST}}}|[^\S\n]{{1,{_LONGEST}}}(?!\S)|\s"
+)
 
 
 def words_of(text: str) -> list[str]:
     """Returns the words of a text; joined, they are the text."""
-    return _pattern().findall(text)
+    return list(matches(_WORD, text))
 
 
 class WordSplitter:

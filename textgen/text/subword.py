@@ -1,6 +1,8 @@
 """The tokenizer of parts of words: `SubwordTokenizer`."""
 
+import collections
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,6 +25,8 @@ from textgen.text.tokenizer import Encoder
 from textgen.text.utf8 import token_of
 
 MODELS = ("bpe", "unigram")
+_REMEMBERED = 1 << 18  # words, in an encoder
+
 MAX_SIZE = 1 << 18  # tokens, so that no file needs much more memory than its size
 
 
@@ -202,15 +206,6 @@ class SubwordTokenizer(ByteLevelTokenizer):
         sizes = np.bincount(owners, minlength=len(words))
         return np.array(found.ids, self.dtype), sizes
 
-    def _encode_words(self, words: list[str]) -> np.ndarray:
-        """Returns the ids of the words of a text."""
-        # The library sees each word once: a text repeats most of its words.
-        different = {word: at for at, word in enumerate(dict.fromkeys(words))}
-        ids, sizes = self._encode_each(list(different))
-        order = np.fromiter(map(different.__getitem__, words), np.int64, len(words))
-        starts = np.cumsum(sizes) - sizes
-        return ids[taken(starts[order], sizes[order])]
-
     @functools.cached_property
     def _library(self) -> Any:
         """The tokenizer of the library."""
@@ -272,6 +267,16 @@ class _SubwordEncoder(Encoder):
         self._tokenizer = tokenizer
         self._splitter = WordSplitter()
         self._position = 0  # characters of the text before the next word
+        self._forget()
+
+    def _forget(self) -> None:
+        # The words so far: a text repeats most of its words. Their numbers, and where
+        # the ids of each begin, and how many there are.
+        self._numbers: dict[str, int] = collections.defaultdict(
+            itertools.count().__next__  # a new word gets the next number
+        )
+        self._ids = np.zeros(0, self._tokenizer.dtype)
+        self._starts, self._sizes = np.zeros((2, 0), np.int64)
 
     def feed(self, text: str) -> np.ndarray:
         """Takes the next piece; returns the ids that are certain."""
@@ -287,7 +292,18 @@ class _SubwordEncoder(Encoder):
         text = "".join(words)
         check_characters(text, self._position)
         self._position += len(text)
-        return self._tokenizer._encode_words(words)
+        if len(self._numbers) > _REMEMBERED:
+            self._forget()
+        known, before = self._numbers, len(self._numbers)
+        order = np.fromiter(map(known.__getitem__, words), np.int64, len(words))
+        if count := len(known) - before:
+            new = list(itertools.islice(reversed(known), count))[::-1]
+            ids, sizes = self._tokenizer._encode_each(new)
+            starts = len(self._ids) + np.cumsum(sizes) - sizes
+            self._ids = np.append(self._ids, ids)
+            self._starts = np.append(self._starts, starts)
+            self._sizes = np.append(self._sizes, sizes)
+        return self._ids[taken(self._starts[order], self._sizes[order])]
 
 
 # === Checks ===
