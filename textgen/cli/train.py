@@ -103,7 +103,7 @@ def _read(arguments: argparse.Namespace, model: Any = None) -> Any:
     """
     print(f"Reading {sources.shortened(arguments.corpus)}", flush=True)
     corpus = common.prepared_corpus(arguments, train_from.tokenizer_of(model))
-    if corpus.path is not None:
+    if corpus.path is not None and str(corpus.path) not in arguments.corpus:
         print(f"The ids are in {printable(corpus.path)}", flush=True)
     return corpus
 

@@ -20,7 +20,10 @@ from textgen.messages import printable
 from textgen.text.tokenizer import Tokenizer
 from textgen.text.tokenizers import from_config
 
-_MAGIC = b"textgen ids 1\n\0\0"
+# A new number also when the ids of a text change: then no file of the cache is used.
+FORMAT = "textgen ids 1"
+
+_MAGIC = FORMAT.encode() + b"\n\0\0"
 
 _ALIGNMENT = 64  # bytes
 

@@ -24,7 +24,7 @@ from textgen.text.learning import (
 )
 from textgen.text.levels import LEVELS, check_limits
 from textgen.text.normalization import check_form, normalized
-from textgen.text.prepared import PreparedCorpus
+from textgen.text.prepared import FORMAT, PreparedCorpus
 from textgen.text.reading import CorpusReader
 from textgen.text.tokenizer import Tokenizer
 from textgen.text.tokenizers import KINDS, learn
@@ -204,7 +204,9 @@ class _Options:
 
     @property
     def _limited(self) -> bool:
-        return self.vocabulary_size is not None or self.min_count > 1
+        """Whether symbols of the text can be missing in the vocabulary."""
+        limits = self.vocabulary_size is not None or self.min_count > 1
+        return limits and self.level in LEVELS
 
     def reader(self, source: Any) -> CorpusReader:
         """Returns the reader of a corpus."""
@@ -228,7 +230,7 @@ class _Options:
 
 def _place(options: _Options, identity: Any) -> Path:
     """Returns the file in the cache folder for options and a corpus."""
-    key = json.dumps([dataclasses.astuple(options), identity])
+    key = json.dumps([FORMAT, dataclasses.astuple(options), identity])
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     return corpora.cache_folder() / "prepared" / f"{name}.ids"
 
