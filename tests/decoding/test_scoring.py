@@ -32,6 +32,46 @@ def test_score_counts_every_symbol_once(any_model, text):
     assert score.perplexity == pytest.approx(math.exp(-expected.mean()), rel=1e-4)
 
 
+@pytest.mark.parametrize("adapt", [False, True])
+def test_progress_counts_the_tokens(model, adapt):
+    texts = ["bad cafe\nface deaf\n" * 9, "ab", "face" * 30]
+    reports = []
+    score = model.score(
+        texts, adapt=adapt, progress=lambda *numbers: reports.append(numbers)
+    )
+    assert len(reports) > 2
+    assert [total for _, total in reports] == [score.count] * len(reports)
+    done = [number for number, _ in reports]
+    assert done == sorted(done)
+    assert done[-1] == score.count
+
+
+def test_ids_are_scored_as_their_text(any_model):
+    texts = ["bad cafe\n", "face"]
+    ids = list(map(any_model.vocabulary.encode, texts))
+    for one, other in ((texts[0], ids[0]), (texts, ids), (texts, [texts[0], ids[1]])):
+        expected = any_model.score(one).log_probs
+        found = any_model.score(other).log_probs
+        np.testing.assert_array_equal(found, expected)
+    unsigned = ids[0].astype(np.uint8)
+    expected = any_model.score(texts[0]).log_probs
+    np.testing.assert_array_equal(any_model.score(unsigned).log_probs, expected)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (np.array([0, 99]), "Id 99 is not in this vocabulary"),
+        (np.array([0, -1]), r"The ids of a text are \(tokens,\), from 0 on"),
+        (np.array([[0, 1]]), r"got shape \(1, 2\)"),
+        (np.array([0.5]), "Ids must be integers"),
+    ],
+)
+def test_ids_are_checked(model, ids, message):
+    with pytest.raises(ValueError, match=message):
+        model.score(ids)
+
+
 def test_state_is_carried_over_chunks(model, monkeypatch):
     text = "bad cafe\nface deaf\n" * 3
     whole = model.score(text).log_probs

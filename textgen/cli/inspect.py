@@ -13,6 +13,7 @@ import numpy as np
 
 import textgen
 from textgen.cli import common, options
+from textgen.cli.progress import Progress
 from textgen.cli.writing import keyboard_interrupts
 from textgen.decoding.defaults import LEARNING_RATE, STRETCH
 from textgen.messages import printable
@@ -136,13 +137,15 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         else:
             corpus = common.prepared_corpus(arguments, model.vocabulary)
     text = _part(corpus, arguments)
-    score = model.score(text)
+    with Progress("Evaluating", "tokens") as progress:
+        score = model.score(text, progress=progress)
     whole = model.vocabulary.level == "character"  # then a token is a character
     indent = (12 if whole else 15) + len("adapted ") * bool(adaptation)
     print(f"{'tokens:':{indent}}{score.count:,}")
     _print_score(score, "", indent, whole)
     if adaptation:
-        score = model.score(text, adapt=adaptation)
+        with Progress("Adapting", "tokens") as progress:
+            score = model.score(text, adapt=adaptation, progress=progress)
         _print_score(score, "adapted ", indent, whole)
 
 

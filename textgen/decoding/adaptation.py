@@ -107,6 +107,7 @@ def adapted_log_probs(
     reader: Reader,
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     adaptation: Adaptation,
+    report: Callable[[int], None],
 ) -> list[np.ndarray]:
     """Scores texts, and learns from each stretch after it was scored.
 
@@ -118,6 +119,7 @@ def adapted_log_probs(
         pairs: Sequence of two int arrays of equal length for each text: the inputs, and
             the targets whose probabilities are looked up.
         adaptation: `Adaptation`.
+        report: Function that is called with the number of tokens of each stretch.
 
     Returns:
         list of float32 arrays. For each text, the log probability of each target.
@@ -153,6 +155,7 @@ def adapted_log_probs(
             settings = [adaptation.learning_rate, adaptation.decay, 1 / stretches]
             with np.errstate(over="ignore"):  # `_check` reports an infinite rate
                 single = np.array(settings, np.float32)
+            report(count)
             log_probs, carry, memory = learn(
                 ids, wanted, carry, memory, original, fixed, single
             )

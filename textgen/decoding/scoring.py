@@ -7,7 +7,7 @@ Names of dimensions: N texts, T steps, V tokens of the vocabulary, F features.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from keras import ops
@@ -124,6 +124,7 @@ class Scorer:
         text: str | np.ndarray | Sequence[str | np.ndarray],
         unknown: str | None = None,
         adapt: bool | Adaptation = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Score:
         """Measures how well the model predicts a text.
 
@@ -143,6 +144,8 @@ class Scorer:
                 list are read in their order, and what was learned from one text helps
                 with the next. The model is not changed, unless `keep=True`. Defaults to
                 `False`: the static score.
+            progress: Function `(done, total)`, or `None`. It is called now and then
+                with the number of tokens that were scored, and of all tokens.
 
         Returns:
             A `Score`; `adapted` says of which kind.
@@ -170,10 +173,11 @@ class Scorer:
                 else "The text has fewer than two tokens: this model predicts a token "
                 "only from tokens before it (start_step=False)."
             )
+        report = _Report(progress, sum(len(ids) for ids, _ in pairs))
         if adaptation is None:
-            parts = self._static_log_probs(pairs)
+            parts = self._static_log_probs(pairs, report)
         else:
-            parts = adapted_log_probs(self.reader, pairs, adaptation)
+            parts = adapted_log_probs(self.reader, pairs, adaptation, report)
         log_probs = np.concatenate(parts)
         nats = -float(np.mean(log_probs, dtype=np.float64))
         return Score(
@@ -214,12 +218,15 @@ class Scorer:
         return ids
 
     def _static_log_probs(
-        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
+        self,
+        pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+        report: Callable[[int], None],
     ) -> list[np.ndarray]:
         """Returns the log probability of each target of each text."""
         parts = [[np.zeros(0, np.float32)] for _ in pairs]
         for row, _, scores in self._read_all(pairs, "scores"):
             parts[row].append(scores)
+            report(len(scores))
         return [np.concatenate(part) for part in parts]
 
     def embed(
@@ -329,6 +336,23 @@ class Scorer:
                     count = min(size, len(pairs[row][0]) - at)
                     if count > 0:
                         yield row, at, result[line, :count]
+
+
+class _Report:
+    """Counts tokens, and tells how many are done.
+
+    Args:
+        progress: As for `Scorer.score`.
+        total: int. Number of all tokens.
+    """
+
+    def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        if self._progress is not None:
+            self._progress(self._done, self._total)
 
 
 def padded_rows(count: int) -> int:
