@@ -30,7 +30,8 @@ def test_nothing_typed_shows_the_help(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "generate", "complete", "evaluate", "list", "info", "convert"]
+    "command",
+    ["train", "prepare", "generate", "complete", "evaluate", "list", "info", "convert"],
 )
 def test_help_explains_what_it_says(command, capsys):
     assert run(command, "--help") == 0
@@ -38,7 +39,8 @@ def test_help_explains_what_it_says(command, capsys):
     assert page.startswith(f"usage: textgen {command} ")
     if re.search("tokens?", page):
         plain = " ".join(page.split())
-        assert re.search("token is(: a| a) character, or a word", plain)
+        assert re.search("token is(: a| a) character[,;]", plain)
+        assert "a word" in plain
     assert "symbols" not in page.replace("symbols of the", "")
     assert "default: [" not in page
     assert "default: )" not in page

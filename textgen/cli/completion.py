@@ -21,7 +21,6 @@ from textgen.cli.completion_commands import (
 from textgen.cli.console import Console, interrupts
 from textgen.decoding.defaults import TEMPERATURE, default_length
 from textgen.text.unknown import UnknownSymbolsError
-from textgen.text.utf8 import text_of
 
 QUESTION = "Beginning: "
 GREETING = (
@@ -323,6 +322,8 @@ class Session:
         Raises:
             EOFError, KeyboardInterrupt: Ctrl-D or Ctrl-C.
         """
+        from textgen.text.utf8 import text_of  # imports NumPy
+
         symbols = [
             (whole, probability)
             for symbol, probability in self.next_symbols(text, count, self.unknown)
