@@ -35,7 +35,7 @@ def untrained(monkeypatch):
 
 def rows_of(model):
     """Returns the weights of each symbol: of one-hot input, output, and bias."""
-    kernel = np.array(model.recurrent_layers[0].cell.kernel)
+    kernel = keras.ops.convert_to_numpy(model.recurrent_layers[0].cell.kernel)
     output, bias = map(np.array, model.output_layer.get_weights())
     symbols = model.vocabulary.symbols
     return {
