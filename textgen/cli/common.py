@@ -12,10 +12,9 @@ from typing import Any
 import textgen
 from textgen.cli import options
 from textgen.cli.progress import Progress
-from textgen.cli.writing import keyboard_interrupts
 from textgen.messages import printable
 from textgen.models import catalogue
-from textgen.text import reading, sources
+from textgen.text import sources
 from textgen.text.prepared import PreparedCorpus, is_prepared
 from textgen.text.preparing import prepare_or_reuse
 from textgen.text.reading import CorpusReader
@@ -148,26 +147,6 @@ def check_corpus(arguments: argparse.Namespace) -> None:
     CorpusReader(sources.names_of(arguments.corpus))
 
 
-def read_corpus(name: str, arguments: argparse.Namespace, **settings: Any) -> str:
-    """Returns a corpus in the `--encoding`, and in lower case with `--lowercase`.
-
-    Args:
-        name: str. The corpus, as for `textgen.load_corpus`.
-        arguments: The parsed arguments.
-        **settings: Arguments of `textgen.load_corpus` that replace the options.
-
-    Raises:
-        OSError, ValueError: As for `textgen.load_corpus`.
-    """
-    given = {
-        "lowercase": getattr(arguments, "lowercase", False),
-        "encoding": getattr(arguments, "encoding", "utf-8"),
-    }
-    # A download ends in order.
-    with keyboard_interrupts(), short_warnings(arguments.parser):
-        return reading.load_corpus(name, **{**given, **settings})
-
-
 @contextlib.contextmanager
 def short_warnings(parser: Any) -> Iterator[None]:
     """Prints each warning in one line, without the line of the program.
@@ -194,12 +173,7 @@ def corpus_notes(arguments: argparse.Namespace) -> dict[str, Any]:
         "level": arguments.level,
         **{
             option: getattr(arguments, option)
-            for option in (
-                "normalization",
-                "replace_invalid",
-                "keep_line_ends",
-                "field",
-            )
+            for option in READING
             if getattr(arguments, option)
         },
     }

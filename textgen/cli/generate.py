@@ -12,6 +12,7 @@ from textgen import files
 from textgen.cli import common, completion, many, options, train_checks, writing
 from textgen.decoding.defaults import BATCH_SIZE
 from textgen.messages import printable, without_controls
+from textgen.text import reading
 
 # Minimums of the options that both commands have.
 MINIMUMS = {"temperature": 0, "max_lines": 1, "seed": 0, "top_k": 1}
@@ -158,7 +159,9 @@ def _generate(arguments: argparse.Namespace) -> None:
         train_checks.check_replaceable(arguments.output, "--output")
     known = None
     if arguments.novel:
-        known = common.read_corpus(arguments.novel, arguments).split("\n")
+        # A download ends in order.
+        with writing.keyboard_interrupts(), common.short_warnings(arguments.parser):
+            known = reading.load_corpus(arguments.novel).split("\n")
     model = common.load(arguments)
     prompt, settings = _settings(model, arguments)
     pieces: Iterable[str]

@@ -57,6 +57,16 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_corpora(parser: argparse.ArgumentParser) -> None:
+    """Adds the corpora."""
+    parser.add_argument(
+        "corpus",
+        nargs="+",
+        metavar="CORPUS",
+        help=f"{CORPUS}; several are joined in the order given",
+    )
+
+
 _LEVELS = {
     "character": "a character",
     "word": "a word, where each space and punctuation mark is a token too",

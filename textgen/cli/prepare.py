@@ -26,13 +26,8 @@ def add_prepare(commands: Any) -> None:
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(run=_prepare, parser=parser)
+    options.add_corpora(parser)
     add = parser.add_argument
-    add(
-        "corpus",
-        nargs="+",
-        metavar="CORPUS",
-        help=f"{options.CORPUS}; several are joined in the order given",
-    )
     add(
         "-o",
         "--output",

@@ -18,9 +18,6 @@ LEARNING_RATE = 1e-3
 
 MAX_NAMED = 10  # symbols that a message names
 
-# The weights decide these options.
-_FIXED = ("cell", "units", "embedding", "tie_weights", "layer_norm", "precision")
-
 
 def load(arguments: argparse.Namespace) -> Any:
     """Returns the model of `--from`, or `None`; the options get its values.
@@ -48,13 +45,15 @@ def load(arguments: argparse.Namespace) -> Any:
         "layer_norm": model.layer_norm,
         "precision": model.dtype_policy.name,
     }
+    kind = None
     if not model.return_sequences:
-        values |= {"windows": True, "sequence_length": model.sequence_length}
+        kind, values["sequence_length"] = "windows", model.sequence_length
     elif model.start_step:
-        values["lines"] = True
+        kind = "lines"
     elif train_choice.kind_of(arguments) is None:
-        values["many_to_many"] = True
-    kinds = [kind for kind in ("windows", "lines", "many_to_many") if values.get(kind)]
+        kind = "many_to_many"
+    if kind is not None:
+        values[kind] = True
     for option, value in values.items():
         given = getattr(arguments, option)
         if given not in (None, False, value):
@@ -63,11 +62,11 @@ def load(arguments: argparse.Namespace) -> Any:
                 f"has {_shown(value)}. Leave the option out."
             )
         setattr(arguments, option, value)
-    for kind in ("windows", "lines", "many_to_many"):
-        if kinds and kind not in kinds and getattr(arguments, kind):
+    for other in ("windows", "lines", "many_to_many"):
+        if kind not in (None, other) and getattr(arguments, other):
             raise ValueError(
-                f"{options.option_name(kind)} contradicts --from {name}, which was "
-                f"trained with {options.option_name(kinds[0])}. Leave the option out."
+                f"{options.option_name(other)} contradicts --from {name}, which was "
+                f"trained with {options.option_name(kind)}. Leave the option out."
             )
     if arguments.level == arguments.parser.get_default("level"):
         arguments.level = model.vocabulary.level

@@ -32,13 +32,8 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         formatter_class=options.HelpFormatter,
     )
     parser.set_defaults(parser=parser)
+    options.add_corpora(parser)
     add = parser.add_argument
-    add(
-        "corpus",
-        nargs="+",
-        metavar="CORPUS",
-        help=f"{options.CORPUS}; several are joined in the order given",
-    )
     add(
         "-o",
         "--output",

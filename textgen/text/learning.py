@@ -16,13 +16,12 @@ _SLICE = 1 << 16  # characters that are encoded at a time
 
 
 class Learner:
-    """Base class: gives preliminary ids first, and at the end the ids of a tokenizer.
+    """Base class: gives preliminary ids first, and those of a tokenizer at the end."""
 
-    Attributes:
-        size: int. Number of different preliminary ids so far.
-    """
-
-    size: int
+    @property
+    def size(self) -> int:
+        """Number of different preliminary ids so far."""
+        raise NotImplementedError
 
     def feed(self, text: str) -> np.ndarray:
         """Takes the next piece; returns preliminary ids, int array `(tokens,)`."""
@@ -53,7 +52,11 @@ class KnownTokenizer(Learner):
     def __init__(self, tokenizer: Tokenizer, unknown: str | None = None) -> None:
         self._tokenizer = tokenizer
         self._encoder = tokenizer.encoder(unknown)
-        self.size = len(tokenizer)
+
+    @property
+    def size(self) -> int:
+        """Number of tokens."""
+        return len(self._tokenizer)
 
     def feed(self, text: str) -> np.ndarray:
         """Returns the ids of the tokenizer."""
@@ -83,7 +86,7 @@ class SubwordLearner(Learner):
         self._known: KnownTokenizer | None = None
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         """Number of tokens; 0 as long as they are not learned."""
         return 0 if self._known is None else self._known.size
 
@@ -141,7 +144,7 @@ class VocabularyLearner(Learner):
         )
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         """Number of different symbols so far."""
         return len(self._codes) or len(self._words)
 

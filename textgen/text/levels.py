@@ -98,13 +98,11 @@ class SymbolSplitter:
         """
         if self._level == "character":
             return text
-        words = list(_words(self._held + text))
-        # The next letter can continue the last word, also after an apostrophe: "don'"
-        # and "t". Two complete symbols after a word are enough to know its end.
-        self._held = "".join(words[-2:])
+        words, held = _certain_words(self._held + text)
+        self._held = "".join(held)
         if len(self._held) > _MAX_LENGTH + 1:
-            check_length(words[-2:])
-        return words[:-2]
+            check_length(held)
+        return words
 
     def flush(self) -> str | list[str]:
         """Returns the symbols of the end of the text."""
@@ -119,24 +117,16 @@ _WORD = re.compile("\\w[\\w\u0301]*(?:['’][\\w\u0301]+)*|.", re.DOTALL)
 
 
 @functools.cache
-def marks() -> str:
-    """Returns all combining marks, which many scripts have inside words."""
-    # All are below U+20000, except the variation selectors.
-    return "".join(
-        chr(code)
-        for code in (*range(0x20000), *range(0xE0100, 0xE01F0))
-        if unicodedata.category(chr(code)).startswith("M")
-    )
-
-
-@functools.cache
 def _marks() -> np.ndarray:
     """Returns for each code point whether it is a combining mark or a joiner.
 
     Many scripts have them inside words, and Python's `\\w` does not match them.
     """
     table = np.zeros(0xE01F1, bool)  # beyond it, there are no marks
-    table[code_points(f"{marks()}\u200c\u200d")] = True
+    # All others are below U+20000.
+    for code in (*range(0x20000), *range(0xE0100, 0xE01F0)):
+        table[code] = unicodedata.category(chr(code)).startswith("M")
+    table[[0x200C, 0x200D]] = True
     return table
 
 
@@ -165,6 +155,16 @@ def _words(text: str) -> Iterator[str]:
     return matches(_WORD, text)
 
 
+def _certain_words(text: str) -> tuple[list[str], list[str]]:
+    """Returns the symbols at word level that no further text changes, and the others.
+
+    The next letter can continue the last word, also after an apostrophe: "don'" and
+    "t". Two complete symbols after a word are enough to know its end.
+    """
+    words = list(_words(text))
+    return words[:-2], words[-2:]
+
+
 def symbols_of(text: str, level: str) -> Iterable[str]:
     """Yields the symbols of a text one by one: a list of all words is much larger."""
     if level == "character":
@@ -176,9 +176,9 @@ def _words_of_slices(text: str) -> Iterator[str]:
     """Yields the symbols of a long text at word level, with little memory."""
     held = ""
     for at in range(0, len(text), _SLICE):
-        words = list(_words(held + text[at : at + _SLICE]))
-        yield from words[:-2]  # see `SymbolSplitter`
-        held = "".join(words[-2:])
+        words, rest = _certain_words(held + text[at : at + _SLICE])
+        yield from words
+        held = "".join(rest)
         if len(held) > _MAX_LENGTH:  # it would be read again and again
             held += text[at + _SLICE :]
             break

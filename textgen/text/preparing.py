@@ -153,8 +153,9 @@ def prepare_or_reuse(
     """
     chosen = _Options(**options)
     reader = chosen.reader(source)
-    path = _place(chosen, reader.identity)
-    if reader.identity is not None and path.is_file():
+    identity = reader.identity
+    path = _place(chosen, identity)
+    if identity is not None and path.is_file():
         with contextlib.suppress(ValueError):  # damaged: made again
             return PreparedCorpus.load(path)
     folder = None  # that of all temporary files
@@ -165,7 +166,7 @@ def prepare_or_reuse(
         collected = _collect(reader, chosen, None, file, progress)
         if collected.size <= IN_MEMORY:
             return collected.in_memory()
-        if reader.identity is None:  # such as standard input
+        if identity is None:  # such as standard input
             path = _place(chosen, collected.corpus.sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         return collected.write(path)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import functools
 import itertools
 import os
 import sys
@@ -123,7 +124,7 @@ class CorpusReader:
         self._places = [place for name in self._names for place in _places(name)]
         self.size: int | None = None
         if self._texts is None and all(place.is_file for place in self._places):
-            self.size = sum(place.path.stat().st_size for place in self._places)
+            self.size = sum(place.status.st_size for place in self._places)
 
     @property
     def done(self) -> int:
@@ -134,7 +135,7 @@ class CorpusReader:
     def files(self) -> list[dict[str, Any]]:
         """`name` and `bytes` of each file."""
         return [
-            {"name": place.path.name, "bytes": place.path.stat().st_size}
+            {"name": place.path.name, "bytes": place.status.st_size}
             for place in self._places
             if place.is_file
         ]
@@ -230,9 +231,14 @@ class _Place:
     def name(self) -> str:
         return str(self.path) if self.is_file else "standard input"
 
+    @functools.cached_property
+    def status(self) -> os.stat_result:
+        """Size and time of the file, before it is read."""
+        return self.path.stat()
+
     @property
     def identity(self) -> tuple[str, int, int]:
-        status = self.path.stat()
+        status = self.status
         return str(self.path.resolve()), status.st_size, status.st_mtime_ns
 
     def open(self) -> contextlib.AbstractContextManager[BinaryIO]:
