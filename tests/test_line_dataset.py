@@ -426,3 +426,63 @@ def test_few_lengths():
         dataset = LineDataset(ids, 0, stateful=stateful)
         assert dataset.steps is None
         assert dataset.few_lengths == View(dataset, 0).few_lengths == (not stateful)
+
+
+LABELLED = np.array([1, 0, 2, 2, 0, 3, 0] * 40, np.int8)  # three lines, 40 times
+LABELS = np.tile([[4, 5], [5, -1], [-1, -1]], (40, 1))
+
+
+def rows_of(dataset, epoch=0):
+    """Returns inputs and targets of all examples of an epoch, without padding."""
+    rows = []
+    for index in range(len(dataset)):
+        for x, y in zip(*dataset.batch(index, epoch), strict=True):
+            size = int(np.flatnonzero(y == 0)[0]) + 1
+            rows.append((tuple(x[:size].tolist()), tuple(y[:size].tolist())))
+    return rows
+
+
+def test_labels_come_before_their_lines():
+    rows = rows_of(LineDataset(LABELLED, 0, batch_size=8, labels=LABELS))
+    assert sorted(rows) == sorted(
+        [
+            ((-1, 4, 5, 1), (-1, -1, 1, 0)),
+            ((-1, 5, 2, 2), (-1, 2, 2, 0)),
+            ((-1, 3), (3, 0)),
+        ]
+        * 40
+    )
+    chosen = np.array([4, 0])
+    part = LineDataset(LABELLED, 0, lines=chosen, labels=LABELS, shuffle=False)
+    assert [x for x, _ in rows_of(part)] == [(-1, 5, 2, 2), (-1, 4, 5, 1)]
+
+
+def test_label_dropout():
+    dataset = LineDataset(
+        LABELLED, 0, batch_size=8, labels=LABELS, label_dropout=0.25, seed=3
+    )
+    epochs = [rows_of(dataset, epoch) for epoch in range(25)]
+    assert rows_of(dataset, 1) == epochs[1] != epochs[2]
+    every = [row for epoch in epochs for row in epoch]
+    left_out = every.count(((-1, 1), (1, 0))) / (25 * 40)
+    assert left_out + every.count(((-1, 4, 5, 1), (-1, -1, 1, 0))) / (25 * 40) == 1
+    assert abs(left_out - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 1000)
+    for index in range(len(dataset)):  # `predict` and `evaluate` in order of the text
+        x, _ = dataset.batch(index, None)
+        np.testing.assert_array_equal(x[:, 1:3].max(), 5)
+    everything = LineDataset(LABELLED, 0, labels=LABELS, label_dropout=1.0)
+    assert {x for x, _ in rows_of(everything)} == {(-1, 1), (-1, 2, 2), (-1, 3)}
+
+
+def test_stateful_labels():
+    dataset = LineDataset(LABELLED, 0, batch_size=8, labels=LABELS, stateful=True)
+    for index in range(len(dataset)):
+        _, y = dataset.batch(index, 0)
+        assert (y[:, -1] == 0).all()  # no padding
+    with pytest.raises(ValueError, match="label_dropout"):
+        LineDataset(LABELLED, 0, labels=LABELS, stateful=True, label_dropout=0.1)
+    with pytest.raises(ValueError, match="label_dropout"):
+        LineDataset(LABELLED, 0, labels=LABELS, label_dropout=1.5)
+    lines = Lines(LABELLED, 0)
+    with pytest.raises(ValueError, match="give them to the Lines"):
+        LineDataset(lines.ids, 0, lines=lines, labels=LABELS)

@@ -161,3 +161,50 @@ def test_many_different_lengths():
 def test_equal_lengths_are_one_bucket():
     found, ends = choose_buckets(np.full(10**6, 7, np.uint8), 8, 4, 8)
     assert (found.tolist(), ends.tolist()) == ([8], [250_000])
+
+
+def naive_example(line, labels, end, steps):
+    """Inputs and targets of one line by the definition."""
+    read = [-1, *labels, *line]
+    wanted = [*[-1] * len(labels), *line, end]
+    padding = [-1] * steps
+    return (read + padding)[:steps], (wanted + padding)[:steps]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 12])
+def test_examples_with_labels_against_a_loop(steps):
+    rng = np.random.default_rng(steps)
+    ids = rng.integers(0, 6, 200).astype(np.uint8)
+    found = naive_lines(ids, 0)
+    labels = rng.integers(6, 9, (len(found), 3))
+    labels[np.arange(3) >= rng.integers(0, 4, (len(found), 1))] = -1
+    lines = Lines(ids, 0, labels)
+    own = [[each for each in row if each >= 0] for row in labels.tolist()]
+    texts = [ids[start : start + size].tolist() for start, size in found]
+    assert lines.lengths.tolist() == [
+        len(line) + len(row) for line, row in zip(texts, own, strict=True)
+    ]
+    numbers = rng.permutation(len(found))[:20]
+    unlabelled = rng.random(20) < 0.3
+    x, y = lines.examples(numbers, steps, unlabelled)
+    for row, number in enumerate(numbers):
+        kept = [] if unlabelled[row] else own[number]
+        expected = naive_example(texts[number], kept, 0, steps)
+        assert (x[row].tolist(), y[row].tolist()) == expected
+    taken = lines.take(numbers)
+    x, y = taken.examples(np.arange(20), steps)
+    for row, number in enumerate(numbers):
+        expected = naive_example(texts[number], own[number], 0, steps)
+        assert (x[row].tolist(), y[row].tolist()) == expected
+    assert [each.tolist() for each in taken] == [
+        [*own[number], *texts[number], 0] for number in numbers
+    ]
+
+
+def test_labels_that_do_not_fit():
+    ids = np.array([1, 0, 0, 2], np.int8)
+    with pytest.raises(ValueError, match="for 3 lines, but the text has 2"):
+        Lines(ids, 0, np.zeros((3, 1), int))
+    for labels in (np.zeros(2, int), np.zeros((2, 1)), [["a"], ["b"]]):
+        with pytest.raises(ValueError, match="integer array of shape"):
+            Lines(ids, 0, labels)

@@ -15,6 +15,7 @@ _MODULES = {
     "plain_exits": "quiet",
     "CORPORA": "text.corpora",
     "load_corpus": "text.reading",
+    "LineLabels": "text.labels",
     "PreparedCorpus": "text.prepared",
     "prepare": "text.preparing",
     "split": "text.splits",
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from textgen.quiet import plain_exits as plain_exits
     from textgen.text.byte_level import ByteTokenizer as ByteTokenizer
     from textgen.text.corpora import CORPORA as CORPORA
+    from textgen.text.labels import LineLabels as LineLabels
     from textgen.text.prepared import PreparedCorpus as PreparedCorpus
     from textgen.text.preparing import prepare as prepare
     from textgen.text.reading import load_corpus as load_corpus

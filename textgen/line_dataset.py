@@ -14,6 +14,8 @@ from textgen.lines import Lines, choose_buckets
 # Tokens of a batch up to which no line is cut by default: 32 lines of 4,096 tokens.
 _LARGE_BATCH = 2**17
 
+_LABELS = 1  # makes the draws of `label_dropout` differ from other ones
+
 
 class LineDataset(Dataset):
     """Many-to-many: one line (a name, a couplet, a poem) per example.
@@ -36,6 +38,10 @@ class LineDataset(Dataset):
     metrics are means over all targets, with any buckets.
 
     The lines take 9 to 12 bytes each, and 4 more with several buckets.
+
+    A line can have labels, such as its author: the network reads them after the start
+    step, in place of targets they have -1. A `LanguageModel` with these `labels` then
+    generates lines with given labels.
 
     Args:
         ids: integer array of shape `(tokens,)`, as `Vocabulary.encode` returns it, or
@@ -62,6 +68,14 @@ class LineDataset(Dataset):
         max_buckets: int. Maximum number of buckets. With 1, all batches have
             `sequence_length` steps, as a network with a fixed number of steps needs.
             Defaults to `8`.
+        labels: int array of shape `(lines, K)`, or `None`. The ids of the labels of all
+            lines of the text that are not empty, as `LineLabels.ids` returns them; also
+            if `lines` chooses some of them. Defaults to `None`: no labels, or those of
+            `lines`.
+        label_dropout: float in [0, 1]. Share of the lines whose labels are left out, in
+            each epoch of other lines, so that the model also learns to generate without
+            labels (as in Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022).
+            Defaults to `0`.
 
     Attributes:
         num_cut: int. Number of lines that are cut at `sequence_length`.
@@ -102,12 +116,20 @@ class LineDataset(Dataset):
         seed: int = 0,
         lines: np.ndarray | Lines | None = None,
         max_buckets: int = 8,
+        labels: np.ndarray | None = None,
+        label_dropout: float = 0.0,
     ) -> None:
         super().__init__(ids, batch_size, seed)
         check_integers(1, max_buckets=max_buckets)
         if sequence_length is not None:
             check_integers(1, sequence_length=sequence_length)
-        self._lines = _lines_of(self.ids, end_of_line, lines)
+        if not 0 <= label_dropout <= 1 or (label_dropout and stateful):
+            raise ValueError(
+                f"label_dropout={label_dropout} must be between 0 and 1, and 0 with "
+                "stateful=True, where all lines of a batch have equal length."
+            )
+        self.label_dropout = label_dropout
+        self._lines = _lines_of(self.ids, end_of_line, lines, labels)
         self.end_of_line = self._lines.end_of_line
         self.num_examples = len(self._lines)
         self.shuffle = shuffle
@@ -176,7 +198,11 @@ class LineDataset(Dataset):
             numbers, steps = self._of_text(index, padded=epoch is None)
         else:
             numbers, steps = self._of_bucket(index, key)
-        return self._lines.examples(numbers, steps)
+        unlabelled = None
+        if self.label_dropout and self._lines.labels is not None and epoch is not None:
+            drawn = np.random.default_rng([self.seed, epoch, index, _LABELS])
+            unlabelled = drawn.random(len(numbers)) < self.label_dropout
+        return self._lines.examples(numbers, steps, unlabelled)
 
     # === Batches of numbers of lines ===
 
@@ -266,12 +292,17 @@ class LineDataset(Dataset):
 
 
 def _lines_of(
-    ids: np.ndarray, end_of_line: int, lines: np.ndarray | Lines | None
+    ids: np.ndarray,
+    end_of_line: int,
+    lines: np.ndarray | Lines | None,
+    labels: np.ndarray | None,
 ) -> Lines:
     """Returns the lines that a dataset uses."""
     if not isinstance(lines, Lines):
-        found = Lines(ids, end_of_line)
+        found = Lines(ids, end_of_line, labels)
         return found if lines is None else found.take(lines)
+    if labels is not None:
+        raise ValueError("labels: give them to the Lines, Lines(ids, …, labels).")
     if lines.ids is not ids or lines.end_of_line != end_of_line:
         raise ValueError(
             "lines must be the Lines of the same ids, with the same end_of_line="

@@ -4,13 +4,14 @@ Names of dimensions: N lines in a batch, T steps.
 """
 
 import copy
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from textgen.batches import as_ids, check_integers
-from textgen.text.tokenizer import NO_SYMBOL
+from textgen.text.prepared import PreparedCorpus
+from textgen.text.tokenizer import NO_SYMBOL, Tokenizer
 
 _CHUNK = 2**20  # ids that are searched at once
 
@@ -32,16 +33,21 @@ class Lines:
     Args:
         ids: integer array of shape `(tokens,)`, or a memory map. It is not copied.
         end_of_line: int. The id that ends a line. The last line may end without it.
+        labels: int array of shape `(lines, K)`, or `None`. The ids of the labels of
+            each line, as `LineLabels.ids` returns them: -1 after the last label of a
+            line. Defaults to `None`, no labels.
 
     Attributes:
         ids: The ids.
         end_of_line: int.
         starts: int64 array of shape `(lines,)`. Index of the first id of each line.
         lengths: unsigned integer array of shape `(lines,)`, of the smallest dtype.
-            Tokens of each line, without `end_of_line`.
+            Labels and tokens of each line, without `end_of_line`.
+        labels: The labels, int32, or `None`.
 
     Raises:
-        ValueError: An argument is out of range, or the text has no line.
+        ValueError: An argument is out of range, the text has no line, or the labels are
+            for another number of lines.
 
     Example:
 
@@ -55,7 +61,9 @@ class Lines:
     ```
     """
 
-    def __init__(self, ids: np.ndarray, end_of_line: int) -> None:
+    def __init__(
+        self, ids: np.ndarray, end_of_line: int, labels: np.ndarray | None = None
+    ) -> None:
         self.ids = as_ids(ids)
         check_integers(0, end_of_line=end_of_line)
         if end_of_line > np.iinfo(np.int32).max:
@@ -69,6 +77,10 @@ class Lines:
             )
         self.starts = np.concatenate([starts for starts, _ in parts])
         self.lengths = np.concatenate([lengths for _, lengths in parts])
+        self.labels = None if labels is None else self._checked(labels)
+        if self.labels is not None:
+            lengths = self.lengths + np.count_nonzero(self.labels >= 0, axis=1)
+            self.lengths = lengths.astype(np.min_scalar_type(int(lengths.max()) + 1))
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -98,29 +110,99 @@ class Lines:
                 )
         taken = copy.copy(self)
         taken.starts, taken.lengths = self.starts[numbers], self.lengths[numbers]
+        if self.labels is not None:
+            taken.labels = self.labels[numbers]
         return taken
 
-    def examples(self, numbers: np.ndarray, steps: int) -> tuple:
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yields the ids of each line: its labels, its tokens and its end."""
+        for number, start in enumerate(self.starts):
+            labels: Any = () if self.labels is None else self.labels[number]
+            labels = [label for label in labels if label >= 0]
+            end = start + int(self.lengths[number]) - len(labels)
+            ids = self.ids[start:end].astype(np.int32)
+            yield np.concatenate([labels, ids, [self.end_of_line]]).astype(np.int32)
+
+    def examples(
+        self, numbers: np.ndarray, steps: int, unlabelled: np.ndarray | None = None
+    ) -> tuple:
         """Returns inputs and targets of some lines.
 
         Args:
             numbers: integer array of shape `(N,)`.
             steps: int. Number of steps, T. Longer lines are cut.
+            unlabelled: bool array of shape `(N,)`, or `None`. The lines whose labels
+                are left out. Defaults to `None`: none.
 
         Returns:
-            `x` and `y`, both int32 of shape `(N, T)`: a start step (-1) and the line,
-            and the line and its end, padded with -1.
+            `x` and `y`, both int32 of shape `(N, T)`: a start step (-1), the labels and
+            the line; and the line and its end, in the place before that of `x`. -1
+            means no target before the line, and padding after it.
         """
-        starts, lengths = self.starts[numbers], self.lengths[numbers].astype(np.int64)
+        starts, ends = self.starts[numbers], self.lengths[numbers].astype(np.int64)
         columns = np.arange(steps)
-        inside = columns < lengths[:, np.newaxis]
-        y = np.full(inside.shape, NO_SYMBOL, np.int32)
-        y[inside] = self.ids[(starts[:, np.newaxis] + columns)[inside]]
-        y[columns == lengths[:, np.newaxis]] = self.end_of_line
+        y = np.full((len(numbers), steps), NO_SYMBOL, np.int32)
         x = np.full_like(y, NO_SYMBOL)
+        firsts = np.zeros((len(numbers), 1), np.int64)  # the steps before each line
+        if self.labels is not None:
+            labels = self.labels[numbers]
+            counts = np.count_nonzero(labels >= 0, axis=1)
+            if unlabelled is not None:
+                ends = ends - np.where(unlabelled, counts, 0)
+                labels = np.where(unlabelled[:, np.newaxis], NO_SYMBOL, labels)
+                counts = np.where(unlabelled, 0, counts)
+            firsts = counts[:, np.newaxis]
+            labels = labels[:, : steps - 1]
+            x[:, 1 : 1 + labels.shape[1]] = labels
+        inside = (columns >= firsts) & (columns < ends[:, np.newaxis])
+        places = starts[:, np.newaxis] - firsts + columns
+        y[inside] = self.ids[places[inside]]
         # The end-of-line token is a target only.
-        x[:, 1:] = np.where(inside[:, :-1], y[:, :-1], NO_SYMBOL)
+        x[:, 1:] = np.where(inside[:, :-1], y[:, :-1], x[:, 1:])
+        y[columns == ends[:, np.newaxis]] = self.end_of_line
         return x, y
+
+    def _checked(self, labels: np.ndarray) -> np.ndarray:
+        """Returns the labels of all lines."""
+        labels = np.asarray(labels)
+        if labels.ndim != 2 or labels.dtype.kind not in "iu":
+            raise ValueError(
+                "labels must be an integer array of shape (lines, K), as "
+                f"LineLabels.ids returns it; got shape {labels.shape} and dtype "
+                f"{labels.dtype}."
+            )
+        if len(labels) != len(self):
+            raise ValueError(
+                f"There are labels for {len(labels):,} lines, but the text has "
+                f"{len(self):,} lines that are not empty."
+            )
+        return labels.astype(np.int32)
+
+
+def lines_of_corpus(
+    corpus: PreparedCorpus, labels: Sequence[str] | None = None
+) -> Lines:
+    """Returns the lines of a corpus, with their labels.
+
+    Args:
+        corpus: `PreparedCorpus`.
+        labels: Sequence of str, or `None`. The labels of a model that has others than
+            the corpus, too. Defaults to `None`, those of the corpus.
+
+    Raises:
+        ValueError: The corpus has no lines, or a label that is not in `labels`.
+    """
+    ids = None
+    if corpus.labels is not None:
+        ids = corpus.labels.ids(corpus.tokenizer, labels)
+    return Lines(corpus.ids, end_of_line(corpus.tokenizer), ids)
+
+
+def end_of_line(tokenizer: Tokenizer) -> int:
+    """Returns the id of the newline; raises ValueError if there is none."""
+    if "\n" not in tokenizer:
+        raise ValueError("lines=True needs a text of several lines.")
+    return tokenizer.ids["\n"]
 
 
 def _find(ids: np.ndarray, end_of_line: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

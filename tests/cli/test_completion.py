@@ -26,6 +26,7 @@ class Fake:
     def __init__(self):
         self.calls = []
         self.rules = []
+        self.labels = []
 
     def check(self, text, unknown):
         if unknown not in (None, "error", "skip", "?", "\n"):
@@ -46,7 +47,9 @@ class Fake:
         seed,
         echo,
         unknown,
+        label,
     ):
+        self.labels.append(label)
         self.calls.append((prompt, max_new_tokens, temperature, max_lines, seed))
         self.rules.append((stop, top_k, unknown))
         assert echo is False
@@ -56,8 +59,11 @@ class Fake:
             raise MemoryError
         yield from (" one", "\ntwo", " three", f" {seed}.")
 
-    def next_symbols(self, text, count, *, unknown):
+    def next_symbols(self, text, count, *, unknown, label):
         self.check(text, unknown)
+        for each in label or []:
+            if each not in ("poe", "keats b"):
+                raise ValueError(f"The model has no label {each!r}.")
         assert len(text) < 100, "the end of the input is not seen"
         found = [("a", 0.5), (" ", 0.25), ("\n", 0.2), ("\t", 0.05)]
         return found[:count]
@@ -524,14 +530,14 @@ class Hostile(Fake):
     def stream(self, prompt, *_, **__):
         yield from ("\x1b]0;title\x07", "\x9b2J", "é\t⏎\n")
 
-    def next_symbols(self, text, count, *, unknown):
+    def next_symbols(self, text, count, *, unknown, label):
         return [("\x1b", 0.5), ("\x9b", 0.25), ("\r", 0.25)][:count]
 
 
 class Bytes(Fake):
     """Generates bytes; a character that is not ASCII is several of them."""
 
-    def next_symbols(self, text, count, *, unknown):
+    def next_symbols(self, text, count, *, unknown, label):
         found = [("<0xC3>", 0.5), ("e", 0.25), ("<0x3C>0xE9>", 0.2), ("é", 0.05)]
         return found[:count]
 
@@ -810,7 +816,7 @@ class TestInterrupts:
     def test_while_choosing(self, kind):
         model = Fake()
 
-        def next_symbols(text, count, unknown):
+        def next_symbols(text, count, unknown, label):
             if text == "xaa":
                 signal.raise_signal(signal.SIGINT)
             return [("a", 1.0)]
@@ -1261,3 +1267,22 @@ def test_plain_reading_without_prompt_toolkit(variables, before, shown):
         typist.type(CTRL_D)
         code, shown = typist.leave()
         assert (code, shown) == (0, "\n")
+
+
+def test_label_command():
+    model = Fake()
+    lines = ['/label poe "keats b"', "a", "/label pope", "/label", "b"]
+    code, _, errors = pipe(*lines, model=model)
+    assert code == 2
+    assert model.labels == [["poe", "keats b"], None]
+    assert 'label "poe" "keats b"' in errors
+    assert "no label 'pope'" in errors
+    assert "label: none" in errors
+
+
+def test_label_argument():
+    model = Fake()
+    pipe("a", model=model, label=["poe"])
+    assert model.labels == [["poe"]]
+    with pytest.raises(ValueError, match="no label 'pope'"):
+        pipe("a", label=["pope"])

@@ -14,7 +14,7 @@ from command_line import SHORT, TEXT, TRAIN, run
 
 import textgen
 from textgen.cli import inspect
-from textgen.decoding.scoring import Score
+from textgen.decoding.score import Score
 from textgen.text import tokenizers
 
 pytestmark = pytest.mark.usefixtures("text_file")

@@ -14,7 +14,7 @@ from small_models import log_probabilities, make, of_text
 
 import textgen
 from textgen import model_file
-from textgen.decoding.scoring import Score
+from textgen.decoding.score import Score
 
 TEXT = "the cat sat on the mat.\nthe 床 is naïve, and the ☃ sat on it.\n"
 TOKENIZERS = {

@@ -161,3 +161,53 @@ def test_datasets_take_the_ids(path):
     x, y = textgen.LineDataset(corpus.ids, end, shuffle=False)[0]
     assert y[0, :4].tolist() == ids[:4]
     assert x[0, 0] == -1
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    (tmp_path / "a.csv").write_text("text,author\none,Poe\ntwo,\nthree,Keats\n")
+    textgen.prepare(
+        tmp_path / "a.csv", tmp_path / "a.ids", field="text", label_field="author"
+    )
+    return tmp_path / "a.ids"
+
+
+def test_labels_of_a_file(labelled, tmp_path):
+    header, data = parts_of(labelled)
+    size = header["tokens"]
+    assert header["labels"] == ["Keats", "Poe"]
+    assert np.frombuffer(data[size:], "<i4").tolist() == [1, -1, 0]
+    corpus = textgen.PreparedCorpus.load(labelled)
+    assert corpus.tokenizer.decode(corpus.ids) == "one\ntwo\nthree\n"
+    assert corpus.labels.names == ("Keats", "Poe")
+    assert corpus.labels.numbers.tolist() == [[1], [-1], [0]]
+    corpus.save(tmp_path / "b.ids")
+    assert (tmp_path / "b.ids").read_bytes() == labelled.read_bytes()
+    memory = textgen.prepare(tmp_path / "a.csv", field="text", label_field=("author",))
+    assert memory.labels.numbers.tolist() == [[1], [-1], [0]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": ["Poe"]},
+        {"labels": ["Poe", "Poe"]},
+        {"labels": [1, 2]},
+        {"labels": "Poe"},
+        {"labels_shape": [3, 2]},
+        {"labels_shape": [3]},
+        {"labels_shape": [-1, -3]},
+        {"labels_shape": ["3", 1]},
+        {"labels_shape": [0, 0]},
+    ],
+)
+def test_damaged_labels(labelled, change):
+    header, data = parts_of(labelled)
+    with_header(labelled, header, data)
+    textgen.PreparedCorpus.load(labelled)
+    with_header(labelled, {**header, **change}, data)
+    with pytest.raises(ValueError, match=r"a\.ids is not a valid file"):
+        textgen.PreparedCorpus.load(labelled)
+    with_header(labelled, {**header, **change}, data[:-1])
+    with pytest.raises(ValueError, match=r"a\.ids is not a valid file"):
+        textgen.PreparedCorpus.load(labelled)

@@ -354,3 +354,15 @@ def test_limits_that_are_not_for_bytes():
         textgen.prepare(iter(["a"]), level="bpe", min_count=2)
     with pytest.raises(ValueError, match="size=9: bytes have no size"):
         textgen.prepare(iter(["a"]), level="byte", vocabulary_size=9)
+
+
+def test_labels_need_the_field_of_their_texts(tmp_path):
+    with pytest.raises(ValueError, match="label_field='author'"):
+        textgen.prepare(iter(["a"]), label_field="author")
+    (tmp_path / "a.csv").write_text("text,author\n?,Poe\na,Keats\n")
+    options = {"field": "text", "label_field": "author"}
+    with pytest.raises(ValueError, match="unknown='skip' with label_field"):
+        textgen.prepare(tmp_path / "a.csv", unknown="skip", **options)
+    known = textgen.Vocabulary("a\n")
+    with pytest.raises(ValueError, match="unknown='skip' with label_field"):
+        textgen.prepare(tmp_path / "a.csv", tokenizer=known, unknown="skip", **options)

@@ -11,6 +11,8 @@ import pytest
 
 import textgen
 from textgen.text import records
+from textgen.text.labels import LabelCollector, LineLabels
+from textgen.text.records import lines_of
 
 TEXTS = [
     "one",
@@ -100,3 +102,62 @@ def test_prepare_takes_a_field(tmp_path):
     assert corpus.options["field"] == "text"
     with pytest.raises(ValueError, match=r"b\.csv has no column 'x'"):
         textgen.prepare(tmp_path / "b.csv", field="x")
+
+
+def labelled(pieces, source, *label_fields):
+    """Returns the text of records, and the labels of each of its lines."""
+    collector = LabelCollector()
+    text = "".join(lines_of(pieces, "text", source, label_fields, collector))
+    labels = LineLabels.from_numbers(*collector.finish())
+    rows = [
+        [labels.names[number] for number in row if number >= 0]
+        for row in labels.numbers.tolist()
+    ]
+    return text, rows
+
+
+@pytest.mark.parametrize("cut", [1, 5, 1000])
+def test_labels_of_csv(cut):
+    content = (
+        'author,text,genre\nPoe,"The\nraven",ode\nKeats,,ode\n,Lamia\n Poe ,"a, b",'
+        '"tale, ode"\n'
+    )
+    pieces = [content[at : at + cut] for at in range(0, len(content), cut)]
+    text, rows = labelled(pieces, "a.csv", "genre", "author")
+    assert text == "The raven\nLamia\na, b\n"
+    assert rows == [["Poe", "ode"], [], ["Poe", "tale, ode"]]
+
+
+def test_labels_of_columns_without_names():
+    collector = LabelCollector()
+    lines = lines_of(["x\tpoe\ny\tkeats\n"], "1", "a.tsv", ["2"], collector)
+    assert "".join(lines) == "x\ny\n"
+    assert collector.finish()[0] == ("keats", "poe")
+
+
+def test_labels_of_json():
+    records = [
+        {"text": "a", "tags": ["poe", "ode", None], "year": 1845},
+        {"text": "", "tags": ["lost"]},
+        {"text": "b", "tags": "poe"},
+        {"text": "c", "tags": None},
+        {"tags": ["lost"]},
+    ]
+    pieces = [json.dumps(each) + "\n" for each in records]
+    text, rows = labelled(pieces, "a.jsonl", "tags", "year")
+    assert text == "a\nb\nc\n"
+    assert rows == [["1845", "ode", "poe"], ["poe"], []]
+
+
+@pytest.mark.parametrize("value", [1.5, True, {"a": 1}, [["poe"]]])
+def test_other_labels_of_json(value):
+    line = json.dumps({"text": "a", "tags": value})
+    with pytest.raises(ValueError, match=r"a\.jsonl: line 1 has no label as 'tags'"):
+        labelled([line], "a.jsonl", "tags")
+
+
+def test_fields_of_labels_that_are_missing():
+    with pytest.raises(ValueError, match="no column 'author'"):
+        labelled(["text,a\nx,y\n"], "a.csv", "author")
+    with pytest.raises(ValueError, match="no record with a field 'author'"):
+        labelled(['{"text": "a"}'], "a.jsonl", "author")

@@ -53,6 +53,7 @@ def python(
     validation: float,
     minutes: float | None,
     epochs: int | None,
+    labelled: bool = False,
 ) -> str:
     """Returns Python code of a training.
 
@@ -62,11 +63,13 @@ def python(
         validation: float. Share of the text that is held out.
         minutes: float or `None`. The time, if the clock ends the training.
         epochs: int or `None`. The passes over the text, if they are limited.
+        labelled: bool. Whether the corpus has labels. Defaults to `False`.
     """
     fit = f"model.fit(train, validation_data=validation, epochs={epochs or '10**6'}"
     if minutes is not None:
         fit += f",\n          callbacks=[textgen.TimeBudget({minutes!r})]"
     fit += ")"
+    labels = ", corpus.labels.names" if labelled else ""
     fields = ", ".join(
         f"{field.name}={getattr(setup, field.name)!r}"
         for field in dataclasses.fields(setup)
@@ -79,7 +82,7 @@ def python(
             f"setup = textgen.Setup({fields})",
             f"parts = setup.split(corpus, {validation!r})",
             "train, validation, length = setup.datasets(*parts, corpus.tokenizer)",
-            "model = setup.model(corpus.tokenizer, length)",
+            f"model = setup.model(corpus.tokenizer, length{labels})",
             "model.compile(setup.optimizer())",
             fit,
         ]

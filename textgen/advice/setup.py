@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from textgen.datasets import LineDataset, SequenceDataset, WindowDataset
-from textgen.lines import Lines
+from textgen.lines import Lines, end_of_line, lines_of_corpus
 from textgen.models.language_model import LanguageModel
 from textgen.text.prepared import PreparedCorpus
 from textgen.text.splits import split, split_line_numbers
@@ -19,6 +19,8 @@ from textgen.text.tokenizer import Tokenizer
 WINDOW = 40  # default sequence length, in tokens
 
 LONG_LINE = 64  # tokens; by default, no line up to this length is cut
+
+LABEL_DROPOUT = 0.1  # share of the lines whose labels are left out in an epoch
 
 # A pass of at least so many batches has a multiple of so many batches.
 PARTS = ((100_000, 1200), (10_000, 120), (1000, 12))
@@ -91,14 +93,21 @@ class Setup:
             "dtype": self.precision,
         }
 
-    def model(self, vocabulary: Tokenizer, length: int | None = None) -> LanguageModel:
+    def model(
+        self,
+        vocabulary: Tokenizer,
+        length: int | None = None,
+        labels: Sequence[str] = (),
+    ) -> LanguageModel:
         """Builds the model, not compiled.
 
         Args:
             vocabulary: `Vocabulary`.
             length: int or `None`. As for `model_arguments`.
+            labels: Sequence of str. The labels of the lines. Defaults to none.
         """
-        return LanguageModel(vocabulary, **self.model_arguments(length))
+        arguments = self.model_arguments(length)
+        return LanguageModel(vocabulary, labels=labels, **arguments)
 
     def optimizer(self, rate: Any = None) -> keras.optimizers.Optimizer:
         """Returns the optimizer.
@@ -117,7 +126,11 @@ class Setup:
         )
 
     def split(
-        self, corpus: PreparedCorpus, validation: float = 0.1, seed: int = 0
+        self,
+        corpus: PreparedCorpus,
+        validation: float = 0.1,
+        seed: int = 0,
+        labels: Sequence[str] | None = None,
     ) -> tuple[Any, Any]:
         """Splits a corpus into a part for training and a held-out part.
 
@@ -126,18 +139,26 @@ class Setup:
             validation: float in [0, 1). Share of the lines, drawn with the seed, for
                 `"lines"`; otherwise of the tokens, at the end of the text.
             seed: int. Seed of the split of lines.
+            labels: Sequence of str, or `None`. The labels of a model that has others
+                than the corpus, too. Defaults to `None`, those of the corpus.
 
         Returns:
             A tuple `(train, validation)` for `datasets`: arrays of ids, or `Lines`.
             `validation` is `None` for a share of 0.
 
         Raises:
-            ValueError: `validation` is out of range, or the text has no lines.
+            ValueError: `validation` is out of range, the text has no lines, or
+                the corpus has a label that is not in `labels`, or labels without lines.
         """
         if self.kind != "lines":
+            if corpus.labels is not None:
+                raise ValueError(
+                    f"The corpus has labels, which belong to lines: kind={self.kind!r} "
+                    "must be 'lines'."
+                )
             parts = split(corpus.ids, validation)
             return parts[0], parts[1] if validation else None
-        lines = Lines(corpus.ids, _end_of_line(corpus.tokenizer))
+        lines = lines_of_corpus(corpus, labels)
         numbers = split_line_numbers(len(lines), validation, seed)
         if not len(numbers[0]) or (validation and not len(numbers[1])):
             raise ValueError(
@@ -196,7 +217,7 @@ class Setup:
     ) -> Any:
         rows = self.batch_size
         if self.kind == "lines":
-            return _line_dataset(ids, length, rows, seed)
+            return _line_dataset(ids, length, rows, seed, held_out)
         if self.kind == "windows":
             return WindowDataset(ids, length, self.sequence_stride, rows, seed=seed)
         if not self.stateful:
@@ -245,16 +266,12 @@ def _as_lines(part: Any, vocabulary: Tokenizer) -> Lines:
     """Returns the lines of a part of a text."""
     if isinstance(part, Lines):
         return part
-    return Lines(part, _end_of_line(vocabulary))
+    return Lines(part, end_of_line(vocabulary))
 
 
-def _end_of_line(vocabulary: Tokenizer) -> int:
-    if "\n" not in vocabulary:
-        raise ValueError("lines=True needs a text of several lines.")
-    return vocabulary.ids["\n"]
-
-
-def _line_dataset(lines: Lines, length: int, rows: int, seed: int) -> LineDataset:
+def _line_dataset(
+    lines: Lines, length: int, rows: int, seed: int, held_out: bool
+) -> LineDataset:
     """Builds a dataset of lines; warns if some lines are cut."""
     longest = int(lines.lengths.max()) + 1
     dataset = LineDataset(
@@ -264,6 +281,7 @@ def _line_dataset(lines: Lines, length: int, rows: int, seed: int) -> LineDatase
         batch_size=rows,
         seed=seed,
         lines=lines,
+        label_dropout=0.0 if held_out else LABEL_DROPOUT,
     )
     if dataset.num_cut:
         warnings.warn(

@@ -94,7 +94,8 @@ class Suggestion:
             text = prepare(iter([text]), tokenizer=self.vocabulary)
         parts = self.setup.split(text, self.validation, seed)
         train, validation, length = self.setup.datasets(*parts, self.vocabulary, seed)
-        model = self.setup.model(self.vocabulary, length)
+        labels = text.labels.names if text.labels is not None else ()
+        model = self.setup.model(self.vocabulary, length, labels)
         model.compile(self.setup.optimizer())
         return model, train, validation
 
@@ -216,6 +217,9 @@ def _look(
     if isinstance(text, PreparedCorpus):
         vocabulary, tokens = text.tokenizer, len(text)
         facts = look_at_ids(text.ids, vocabulary, text.characters)
+        if text.labels is not None:
+            reason = "its lines have labels"
+            facts = dataclasses.replace(facts, separate_lines=True, reason=reason)
     elif isinstance(text, str):
         vocabulary = vocabulary or Vocabulary.from_text(text)
         facts, tokens = look(text), len(text)

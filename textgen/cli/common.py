@@ -53,6 +53,7 @@ TEXT_OPTIONS = {
     "replace_invalid": "replace",
     "keep_line_ends": "newlines",
     "field": "field",
+    "label_field": "label_field",
     "level": "level",
     "vocabulary_size": "vocabulary_size",
     "min_count": "min_count",

@@ -10,7 +10,7 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, TextIO
+from typing import NamedTuple, TextIO
 
 from textgen.cli.completion_commands import (
     COMMANDS,
@@ -18,6 +18,7 @@ from textgen.cli.completion_commands import (
     parse_temperature,
     unescape,
 )
+from textgen.cli.completion_model import Model
 from textgen.cli.console import Console, interrupts
 from textgen.decoding.defaults import TEMPERATURE, default_length
 from textgen.text.unknown import UnknownSymbolsError
@@ -39,43 +40,6 @@ _MAX_UNDO = 1000
 _MISTAKES = (ValueError, OverflowError, MemoryError)
 
 
-class Model(Protocol):
-    """What `complete` needs of a model; `LanguageModel` has it."""
-
-    def stream(
-        self,
-        prompt: str,
-        max_new_tokens: int,
-        temperature: float | list[float],
-        *,
-        stop: list[str] | None,
-        max_lines: int | None,
-        top_k: int | None,
-        seed: int | None,
-        echo: bool,
-        unknown: str | None,
-    ) -> Iterator[str]:
-        """Yields the pieces of a text; with `echo=False`, without the prompt.
-
-        Raises:
-            UnknownSymbolsError: The model does not know symbols of the prompt.
-            ValueError: An argument is out of its range.
-        """
-
-    def next_symbols(
-        self, text: str, count: int, *, unknown: str | None
-    ) -> list[tuple[str, float]]:
-        """Returns the `count` most probable symbols after a text, best first.
-
-        Returns:
-            list of `(symbol, probability)`.
-
-        Raises:
-            UnknownSymbolsError: The model does not know symbols of the text.
-            ValueError: An argument is out of its range.
-        """
-
-
 def complete(
     model: Model,
     input: TextIO | None = None,
@@ -86,6 +50,7 @@ def complete(
     max_lines: int | None = None,
     seed: int | None = None,
     unknown: str | None = None,
+    label: list[str] | None = None,
     stop: list[str] | None = None,
     top_k: int | None = None,
     may_save: bool | None = None,
@@ -108,6 +73,7 @@ def complete(
             limit.
         seed: int or `None`. The same seed gives the same text; `None`: random.
         unknown: str or `None`. What the model does with symbols that it does not know.
+        label: list of str or `None`. Labels of the texts.
         stop: list of str or `None`. A text ends before the first of these strings.
         top_k: int or `None`. Sample from the K most probable tokens.
         may_save: bool or `None`. Whether `/save` may write files. Defaults to `None`:
@@ -140,6 +106,8 @@ def complete(
     if seed is not None:
         session.seed = parse_integer("seed", str(seed), 0)
     session.unknown = unknown
+    if label is not None:
+        session.set_labels(label)
     session.stop = stop
     if top_k is not None:
         session.top_k = parse_integer("top-k", str(top_k), 1)
@@ -177,6 +145,7 @@ class Session:
         self.seed: int | None = None
         self.next_seed: int | None = None  # the seed of /again and /more
         self.unknown: str | None = None
+        self.labels: list[str] | None = None
 
         self.beginning: str | None = None  # of the last text
         self.text: str | None = None  # the last one, with its beginning
@@ -288,7 +257,13 @@ class Session:
             seed=self.next_seed,
             echo=False,
             unknown=self.unknown,
+            label=self.labels,
         )
+
+    def set_labels(self, labels: list[str] | None) -> None:
+        """Sets the labels of the texts; raises ValueError if one is not known."""
+        self.model.next_symbols("", 1, unknown=self.unknown, label=labels)
+        self.labels = labels
 
     def choose(self, beginning: str, count: int) -> None:
         """Lets the user choose symbol by symbol.
@@ -362,7 +337,9 @@ class Session:
             KeyboardInterrupt: Ctrl-C.
         """
         with interrupts() as pressed:
-            symbols = self.model.next_symbols(text, count, unknown=unknown)
+            symbols = self.model.next_symbols(
+                text, count, unknown=unknown, label=self.labels
+            )
         if pressed:
             self.console.end_line()
             raise KeyboardInterrupt

@@ -90,6 +90,14 @@ def set_seed(session: "Session", argument: str) -> None:
     session.console.tell(f"seed {word}" if word else "seed: random")
 
 
+def set_labels(session: "Session", argument: str) -> None:
+    """Sets the labels of the texts, or none."""
+    labels = parse_stops(argument)
+    session.set_labels(labels or None)
+    shown = [f'"{escape(label)}"' for label in labels]
+    session.console.tell(" ".join(["label", *shown]) if shown else "label: none")
+
+
 def set_unknown(session: "Session", argument: str) -> None:
     """Sets what happens to symbols that the model does not know; shows it."""
     if value := unescape(argument.strip()):
@@ -224,6 +232,11 @@ COMMANDS = {
     ),
     "/seed": Command(
         set_seed, "[N]", "the same seed gives the same text (alone: random)"
+    ),
+    "/label": Command(
+        set_labels,
+        "[NAME ...]",
+        'labels of the texts, such as their author; "a b" is one label (alone: none)',
     ),
     "/unknown": Command(
         set_unknown,

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,7 +136,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             corpus = _text_of_training(model, arguments)
         else:
             corpus = common.prepared_corpus(arguments, model.vocabulary)
-    text = _part(corpus, arguments)
+    text = _part(corpus, model.labels, arguments)
     with Progress("Evaluating", "tokens") as progress:
         score = model.score(text, progress=progress)
     whole = model.vocabulary.level == "character"  # then a token is a character
@@ -173,7 +173,8 @@ def _text_of_training(model: Any, arguments: argparse.Namespace) -> PreparedCorp
     for option in common.READING:
         default = arguments.parser.get_default(option)
         value = notes.get(option, default)
-        if type(value) in (type(default), str):
+        words = isinstance(value, list) and all(type(each) is str for each in value)
+        if words or type(value) in (type(default), str):
             setattr(arguments, option, value)
     with contextlib.suppress(UnknownSymbolsError):
         corpus = common.prepared_corpus(arguments, model.vocabulary)
@@ -185,25 +186,27 @@ def _text_of_training(model: Any, arguments: argparse.Namespace) -> PreparedCorp
     )
 
 
-def _part(corpus: PreparedCorpus, arguments: argparse.Namespace) -> Any:
-    """Returns the ids to score, or the ids of each line."""
+def _part(
+    corpus: PreparedCorpus, labels: Sequence[str], arguments: argparse.Namespace
+) -> Any:
+    """Returns the ids to score, or the ids of each line.
+
+    Args:
+        corpus: `PreparedCorpus`.
+        labels: Sequence of str. Those of the model.
+        arguments: The parsed arguments.
+    """
     share = arguments.last or 0.0
-    if not arguments.lines:
+    if not arguments.lines and corpus.labels is None:
         parts = splits.split(corpus.ids, share)
         return parts[1] if share else corpus.ids
-    from textgen.lines import Lines  # imports Keras
+    from textgen.lines import lines_of_corpus  # imports Keras
 
-    vocabulary = corpus.tokenizer
-    if "\n" not in vocabulary:
+    if "\n" not in corpus.tokenizer:
         raise ValueError("--lines: the vocabulary of the model has no newline.")
-    lines = Lines(corpus.ids, vocabulary.ids["\n"])
+    lines = lines_of_corpus(corpus, labels)
     numbers = splits.split_line_numbers(len(lines), share, arguments.seed)
-    chosen = lines.take(numbers[1] if share else np.sort(numbers[0]))
-    ends = chosen.starts + chosen.lengths
-    return [
-        np.append(corpus.ids[start:end], lines.end_of_line)
-        for start, end in zip(chosen.starts, ends, strict=True)
-    ]
+    return list(lines.take(numbers[1] if share else np.sort(numbers[0])))
 
 
 def _adaptation(arguments: argparse.Namespace) -> Any:
@@ -292,12 +295,18 @@ def _network(model: Any) -> dict[str, str]:
         kind += ", begins with a start step"
     if model.end_token is not None:
         kind += f", ends with {model.vocabulary.symbols[model.end_token]!r}"
+    labels = {}
+    if model.labels:
+        more = len(model.labels) - MAX_SHOWN
+        labels["labels"] = ", ".join(map(printable, model.labels[:MAX_SHOWN]))
+        labels["labels"] += f" and {more:,} more" if more > 0 else ""
     return {
         "network": f"{model.cell}, units {' '.join(map(str, model.units))}, {kind}",
         "input": f"embedding of size {model.embedding}"
         if model.embedding
         else "one-hot",
         "weights": f"{model.count_params():,}",
+        **labels,
         "computation": model.computation(),
     }
 

@@ -27,7 +27,15 @@ FORMAT = "textgen generate, unfinished, version 1"
 # The texts depend on these options and on the files of the models. Each text depends on
 # its number, and not on --count.
 SAME = (
-    *("weights", "prompt", "temperature", "max_new_tokens", "max_lines", "stop"),
+    *(
+        "weights",
+        "label",
+        "prompt",
+        "temperature",
+        "max_new_tokens",
+        "max_lines",
+        "stop",
+    ),
     *("seed", "unknown", "no_echo", "forbid", "top_k", "top_p", "min_p", "typical_p"),
     "repetition_penalty",
 )

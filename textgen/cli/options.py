@@ -137,6 +137,13 @@ def add_encoding(parser: Any) -> None:
         "of a column",
     )
     add(
+        "--label-field",
+        action="append",
+        metavar="NAME",
+        help="read the labels of the lines from this field, such as their author, for "
+        "`textgen generate --label`; can be repeated",
+    )
+    add(
         "--replace-invalid",
         action="store_true",
         help="replace bytes that are not valid in the --encoding by \ufffd (default: "
@@ -201,6 +208,13 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
         "of the line for a model of single lines, unless --max-lines is given)",
     )
     add("--top-k", type=int, metavar="K", help="sample from the K most probable tokens")
+    add(
+        "--label",
+        nargs="+",
+        metavar="NAME",
+        help="labels of the text, such as its author, for a model that was trained "
+        "with --label-field (default: none)",
+    )
     add_unknown(parser, "prompt")
 
 

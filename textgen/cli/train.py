@@ -90,7 +90,7 @@ def _train(arguments: argparse.Namespace) -> None:
         train_safety.save(model, output, checkpoints)
         if budget is not None:
             print(train_choice.outcome(curve, options["minutes"]))
-        _print_how_to_generate(output, prompt, checkpoints, arguments)
+        _print_how_to_generate(output, model, prompt, checkpoints)
         guard.finish()
 
 
@@ -185,7 +185,8 @@ def _prepare(
     if "options" not in before:
         choice = _choose(keras, corpus, arguments)
     setup = train_choice.setup_of(arguments)
-    parts = setup.split(corpus, arguments.validation, arguments.seed)
+    labels = train_from.labels_of(source or model, corpus, arguments)
+    parts = setup.split(corpus, arguments.validation, arguments.seed, labels)
     train, validation, length = setup.datasets(*parts, vocabulary, arguments.seed)
     if choice is not None and arguments.epochs is None:
         arguments.steps_per_epoch = choice.steps_per_epoch(len(train))
@@ -197,7 +198,7 @@ def _prepare(
         "curve": [],
     }
     if model is None:
-        model = train_from.model_for(source, vocabulary, setup, length)
+        model = train_from.model_for(source, vocabulary, labels, setup, length)
         model.compile(
             setup.optimizer(_learning_rate(keras, arguments, len(train))),
             jit_compile="auto" if arguments.jit is None else arguments.jit,
@@ -245,7 +246,7 @@ def _prompt(corpus: Any, arguments: argparse.Namespace) -> str:
     """Returns the beginning of the samples."""
     if arguments.prompt is not None:
         return completion.unescape(arguments.prompt)
-    if arguments.lines:
+    if arguments.lines or corpus.labels is not None:
         return ""
     vocabulary = corpus.tokenizer
     start = vocabulary.decode(corpus.ids[:10_000]).lstrip()
@@ -272,6 +273,7 @@ def _callbacks(
             arguments.temperatures,
             max_new_tokens=arguments.max_new_tokens,
             seed=arguments.seed,
+            label=model.labels[:1] or None,
         )
     )
     stopping = None
@@ -310,10 +312,12 @@ def _note_taker(keras: Any, model: Any, stopping: Any) -> Any:
 
 
 def _print_how_to_generate(
-    output: Path, prompt: str, checkpoints: Any, arguments: argparse.Namespace
+    output: Path, model: Any, prompt: str, checkpoints: Any
 ) -> None:
     more = ["textgen", "generate", str(output)]
-    more += ["--count", "10"] if arguments.lines else ["--prompt", prompt]
+    more += ["--count", "10"] if model.start_step else ["--prompt", prompt]
+    if model.labels:
+        more += ["--label", model.labels[0]]
     print(
         f"Saved {output}. The folder {checkpoints.folder} holds the state of the "
         f"training, for --resume.\nTo generate text:\n  {shlex.join(more)}"

@@ -16,6 +16,7 @@ from textgen.text import sources, splits
 SAME = (
     *("lowercase", "level", "vocabulary_size", "validation", "many_to_many", "lines"),
     *("min_count", "normalization", "replace_invalid", "keep_line_ends", "field"),
+    "label_field",
     *("source_model", "extend_vocabulary"),
     *("cell", "units", "embedding", "tie_weights", "layer_norm", "dropout"),
     *("recurrent_dropout", "weight_dropout", "sequence_length", "precision", "jit"),
@@ -98,6 +99,11 @@ def check_combinations(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--tie-weights needs --embedding {units[-1]}, as many as the last of "
             "--units."
+        )
+    if arguments.label_field and (arguments.windows or arguments.many_to_many):
+        raise ValueError(
+            "--label-field: labels belong to lines. Use --lines, and no other kind of "
+            "data."
         )
     if arguments.early_stopping and arguments.validation == 0:
         raise ValueError("--early-stopping needs a --validation above 0.")

@@ -157,9 +157,10 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
         value = getattr(arguments, option)
         if value == defaults(option):
             continue
-        words += [options.option_name(option)]
-        if value is not True:
-            words.append(str(value))
+        for each in value if isinstance(value, list) else [value]:
+            words += [options.option_name(option)]
+            if each is not True:
+                words.append(str(each))
         read.append(f"{name}={chosen[name]!r}")
     paragraphs = [str(choice)] if choice is not None else []
     paragraphs += [
@@ -172,6 +173,7 @@ def explain(choice: Any, arguments: argparse.Namespace) -> str:
             arguments.validation,
             arguments.minutes,
             arguments.epochs,
+            labelled=bool(arguments.label_field),
         ),
     ]
     return "\n\n".join(paragraphs)

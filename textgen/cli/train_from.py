@@ -133,20 +133,49 @@ def with_symbols_of(
     )
 
 
-def model_for(model: Any, vocabulary: Any, setup: Any, length: int) -> Any:
+def labels_of(
+    model: Any, corpus: PreparedCorpus, arguments: argparse.Namespace
+) -> tuple[str, ...]:
+    """Returns the labels of the model of a training.
+
+    Args:
+        model: The model of `--from` or of a checkpoint, or `None`.
+        corpus: `PreparedCorpus`.
+        arguments: The parsed arguments.
+
+    Raises:
+        ValueError: The corpus has labels that the model lacks.
+    """
+    known = () if model is None else tuple(model.labels)
+    found = () if corpus.labels is None else corpus.labels.names
+    new = [name for name in found if name not in known]
+    if new and model is not None and not arguments.extend_vocabulary:
+        more = f" and {len(new) - MAX_NAMED:,} more" if len(new) > MAX_NAMED else ""
+        raise ValueError(
+            "--label-field: the text has labels that the model does not have: "
+            f"{printable(', '.join(map(repr, new[:MAX_NAMED])))}{more}. With --from, "
+            "add --extend-vocabulary to give them weights."
+        )
+    return (*known, *new)
+
+
+def model_for(
+    model: Any, vocabulary: Any, labels: tuple[str, ...], setup: Any, length: int
+) -> Any:
     """Returns the model of a training: a new one, or a copy of that of `--from`.
 
     Args:
         model: `LanguageModel`, or `None`.
         vocabulary: `Vocabulary`. It has all symbols of the model.
+        labels: tuple of str. They have all labels of the model.
         setup: `Setup` of the training.
         length: int. The sequence length.
     """
     if model is None:
-        return setup.model(vocabulary, length)
+        return setup.model(vocabulary, length, labels)
     arguments = setup.model_arguments(length)
     names = ("dropout", "recurrent_dropout", "weight_dropout", "stateful", "batch_size")
     changes = {name: arguments[name] for name in names}
     if model.return_sequences:
         changes["sequence_length"] = arguments["sequence_length"]
-    return model.with_vocabulary(vocabulary, **changes)
+    return model.with_vocabulary(vocabulary, labels=labels, **changes)

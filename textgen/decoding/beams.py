@@ -79,8 +79,8 @@ class BeamSearch:
         )
         if seen is not None:
             seen = np.repeat(seen, num_beams, axis=0)
-            read = prompt[:-1]
-            seen[:, read[read >= 0]] = True
+            for read in prompt[:-1]:
+                sampling.mark(seen, np.arange(num_beams), np.full(num_beams, read))
         parents = np.arange(num_beams, dtype=np.int32)
         # All beams are equal at first, so only one of them is expanded.
         running: list[_Beam] = [(0.0, [], [])]
@@ -88,7 +88,7 @@ class BeamSearch:
         for length in range(1, max_new_tokens + 1):
             if seen is not None:
                 seen = seen[parents]
-                seen[np.flatnonzero(ids >= 0), ids[ids >= 0]] = True
+                sampling.mark(seen, np.arange(num_beams), ids)
             adjusted, raw, carry = self._advance(ids, parents, carry, rules, seen)
             adjusted, raw = map(ops.convert_to_numpy, (adjusted, raw))
             totals = np.array([total for total, _, _ in running], np.float64)[:, None]

@@ -153,7 +153,7 @@ class Decoder:
         for position in range(1, forced.shape[1]):
             logits, carry = self._step(ids, carry)
             if seen is not None:
-                seen[rows[ids >= 0], ids[ids >= 0]] = True
+                sampling.mark(seen, rows, ids)
             if position < longest:
                 ids = forced[:, position]
                 continue

@@ -60,6 +60,7 @@ class Request:
 
     Args:
         vocabulary: `Tokenizer`.
+        labels: Sequence of int. The ids of the labels of the texts. Defaults to none.
         **rules: `logit_bias`, `forbidden`, and the options of `sampling.make_rules`.
 
     The other arguments are those of `Writer.generate`.
@@ -77,6 +78,7 @@ class Request:
         max_lines: int | None = None,
         seed: int | None = None,
         unknown: str | None = None,
+        labels: Sequence[int] = (),
         **rules: Any,
     ) -> None:
         for name, value in (
@@ -111,6 +113,7 @@ class Request:
         self.temperature = temperatures.tolist()
         self.max_lines = max_lines
         self.unknown = unknown
+        self.labels = labels
         self.entropy: Any = np.random.SeedSequence().entropy if seed is None else seed
         stops = [stop] if isinstance(stop, str | int | np.integer) else stop or []
         self.stops = [each for each in stops if isinstance(each, str)]

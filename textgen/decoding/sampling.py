@@ -245,3 +245,15 @@ def _fewest(probabilities: Any, keys: Any, p: Any) -> Any:
     before = ops.cumsum(ordered, axis=-1) - ordered
     kept = before < ops.cast(p, probabilities.dtype)
     return ops.take_along_axis(kept, ranks, axis=-1)
+
+
+def mark(seen: np.ndarray, rows: np.ndarray, ids: np.ndarray) -> None:
+    """Marks tokens that get a repetition penalty; labels and start steps get none.
+
+    Args:
+        seen: bool array of shape `(N, V)`. It is changed.
+        rows: integer array of row numbers.
+        ids: integer array of the same shape.
+    """
+    tokens = (ids >= 0) & (ids < seen.shape[1])
+    seen[rows[tokens], ids[tokens]] = True

@@ -5,7 +5,6 @@
 Names of dimensions: N texts, T steps, V tokens of the vocabulary, F features.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,6 +18,8 @@ from textgen.decoding.adaptation import (
 )
 from textgen.decoding.defaults import BATCH_SIZE
 from textgen.decoding.readers import Reader
+from textgen.decoding.score import Score
+from textgen.text.labels import label_ids
 from textgen.text.tokenizer import NO_SYMBOL, Tokenizer
 from textgen.text.unknown import encode_each
 
@@ -31,51 +32,6 @@ _PIECE = 1 << 16  # tokens that are decoded at once
 _MAX_LOGITS = 1 << 24  # logits of one read: 64 MiB in single precision
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class Score:
-    """How well a model predicts a text.
-
-    Attributes:
-        nats: float. Mean negative log probability of a token, in nats.
-        bits: float. The same in bits: nats divided by ln 2.
-        perplexity: float. exp(nats).
-        count: int. Number of scored tokens.
-        log_probs: float32 array of shape `(count,)`. The natural logarithm of the
-            probability of each token, in the order of the text.
-        text_nats: float64 array of shape `(N,)`. The `nats` of each text of the list
-            (N is 1 for a str); NaN for a text without scored tokens.
-        adapted: bool. Whether the model learned from the text while it was scored
-            (`Adaptation`). Compare such a score only with scores of the same kind.
-        characters: int. Number of characters of the scored tokens.
-        nats_per_character: float. Their negative log probability in nats, divided by
-            `characters`. It compares models with different tokens.
-    """
-
-    nats: float
-    bits: float
-    perplexity: float
-    count: int
-    log_probs: np.ndarray
-    text_nats: np.ndarray
-    adapted: bool = False
-    characters: int = 0
-
-    @property
-    def nats_per_character(self) -> float:
-        """Total negative log probability in nats, divided by `characters`."""
-        return self.nats * self.count / self.characters if self.characters else math.nan
-
-    def __repr__(self) -> str:
-        kind = "adapted, " if self.adapted else ""
-        per_character = ""
-        if self.characters != self.count:
-            per_character = f", {self.nats_per_character:.4f} nats per character"
-        return (
-            f"Score({kind}{self.nats:.4f} nats, {self.bits:.4f} bits, perplexity "
-            f"{self.perplexity:.4g}, {self.count:,} tokens{per_character})"
-        )
-
-
 class Scorer:
     """Base class of models that predict the next token of a text.
 
@@ -84,11 +40,13 @@ class Scorer:
         reader: `Reader`. Says how the network reads a text.
         end_token: int or `None`. The id that ended each text of the training, such as
             that of a newline; `None` if the texts had no end.
+        labels: Sequence of str. The labels that a text can have.
     """
 
     vocabulary: Tokenizer
     reader: Reader
     end_token: int | None = None
+    labels: Sequence[str] = ()
 
     def default_stop(self, max_lines: int | None) -> int | None:
         """Returns the id at which generation stops if no `stop` is given."""
@@ -103,18 +61,36 @@ class Scorer:
     def start_step(self, value: bool) -> None:
         self.reader.start_step = value
 
-    def prompt_ids(self, text: str, unknown: str | None) -> tuple[np.ndarray, bool]:
+    def label_ids(self, label: str | Sequence[str] | None) -> list[int]:
+        """Returns the ids of labels, ascending, as in the lines of a training.
+
+        Args:
+            label: str, sequence of str, or `None` for no label.
+
+        Raises:
+            ValueError: A label is not known; the message lists those that are.
+        """
+        found = [label] if isinstance(label, str) else label or []
+        return sorted(set(label_ids(self.labels, found, len(self.vocabulary))))
+
+    def prompt_ids(
+        self, text: str, unknown: str | None, labels: Sequence[int] = ()
+    ) -> tuple[np.ndarray, bool]:
         """Returns the ids to read for a prompt.
 
         Args:
             text: str.
             unknown: str or `None`. As for `generate`.
+            labels: Sequence of int. Ids that are read before the text. Defaults to
+                none.
 
         Returns:
             The ids, an int32 array, and whether the text is empty. The first id is the
             start step if the reader begins with it or the text is empty.
         """
         ids = self.vocabulary.encode(text, unknown, match_case=False)
+        if labels:
+            ids = np.append(labels, ids)
         begins = self.reader.begins_with_start or not len(ids)
         start = [self.reader.start_id] if begins else []
         return np.append(np.array(start, np.int32), ids), not len(ids)
@@ -125,6 +101,7 @@ class Scorer:
         unknown: str | None = None,
         adapt: bool | Adaptation = False,
         progress: Callable[[int, int], None] | None = None,
+        label: str | Sequence[str] | None = None,
     ) -> Score:
         """Measures how well the model predicts a text.
 
@@ -136,7 +113,8 @@ class Scorer:
         Args:
             text: str, or list of separate texts, such as names. Add the newline that
                 ends a name, if its probability counts. In place of a str, also its ids,
-                an integer array of shape `(tokens,)`.
+                an integer array of shape `(tokens,)`; the ids of labels may come before
+                them.
             unknown: str or `None`. What to do with symbols that are not in the
                 vocabulary; see `Vocabulary.encode`.
             adapt: bool or `Adaptation`. Dynamic evaluation: whether and how the model
@@ -146,27 +124,34 @@ class Scorer:
                 `False`: the static score.
             progress: Function `(done, total)`, or `None`. It is called now and then
                 with the number of tokens that were scored, and of all tokens.
+            label: str, sequence of str, or `None`. The labels of all texts. Defaults to
+                `None`: no labels.
 
         Returns:
             A `Score`; `adapted` says of which kind.
 
         Raises:
             ValueError: There is nothing to score, a symbol is unknown (the message
-                quotes the text of a list), `adapt` is something else, all weights are
-                frozen, or the adaptation diverged.
+                quotes the text of a list), a label is unknown, `adapt` is something
+                else, all weights are frozen, or the adaptation diverged.
         """
         adaptation = adaptation_of(adapt)
         texts = [text] if isinstance(text, str | np.ndarray) else list(text)
         encoded = encode_each(texts, lambda each: self._ids_of(each, unknown))
         begins = self.reader.begins_with_start
         skipped = 0 if begins else 1
-        characters = sum(self._count_characters(ids, skipped) for ids in encoded)
-        if begins:
-            start = np.array([self.reader.start_id], np.int32)
-            encoded = [np.append(start, ids) for ids in encoded]
-        # Inputs and targets: the last token is a target only.
-        pairs = [(ids[:-1], ids[1:]) for ids in encoded]
-        if not any(len(ids) for ids, _ in pairs):
+        start = [self.reader.start_id] if begins else []
+        before, pairs, characters = self.label_ids(label), [], 0
+        for own, ids in encoded:
+            labels = [*before, *own]
+            characters += self._count_characters(ids, 0 if labels else skipped)
+            read = np.concatenate([[*start, *labels], ids]).astype(np.int32)
+            # The last token is a target only, and labels are none.
+            targets = read[1:]
+            if labels:
+                targets = np.where(targets < len(self.vocabulary), targets, NO_SYMBOL)
+            pairs.append((read[:-1], targets))
+        if not any((targets >= 0).any() for _, targets in pairs):
             raise ValueError(
                 "The text is empty: there is nothing to score."
                 if begins
@@ -178,6 +163,11 @@ class Scorer:
             parts = self._static_log_probs(pairs, report)
         else:
             parts = adapted_log_probs(self.reader, pairs, adaptation, report)
+        if self.labels:
+            parts = [
+                part[targets >= 0]
+                for part, (_, targets) in zip(parts, pairs, strict=True)
+            ]
         log_probs = np.concatenate(parts)
         nats = -float(np.mean(log_probs, dtype=np.float64))
         return Score(
@@ -206,16 +196,23 @@ class Scorer:
         )
         return sum(map(len, pieces)) + len(decoder.flush())
 
-    def _ids_of(self, text: str | np.ndarray, unknown: str | None) -> np.ndarray:
-        """Returns the ids of a text, or checks ids."""
+    def _ids_of(
+        self, text: str | np.ndarray, unknown: str | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the ids of the labels and of the tokens of a text; checks ids."""
         if isinstance(text, str):
-            return self.vocabulary.encode(text, unknown)
-        ids = self.vocabulary.as_ids(text)
+            return np.zeros(0, np.int32), self.vocabulary.encode(text, unknown)
+        size, count = len(self.vocabulary), 0
+        while text.ndim and count < len(text) and size <= text[count]:
+            if text[count] >= size + len(self.labels):
+                break  # an error below
+            count += 1
+        labels, ids = text[:count], self.vocabulary.as_ids(text[count:])
         if ids.ndim != 1 or (ids.size and ids.min() < 0):
             raise ValueError(
                 f"The ids of a text are (tokens,), from 0 on; got shape {ids.shape}."
             )
-        return ids
+        return labels, ids
 
     def _static_log_probs(
         self,

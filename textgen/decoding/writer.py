@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from textgen.decoding import beams, loop, stops
+from textgen.decoding import beams, loop, sampling, stops
 from textgen.decoding.request import (
     Request,
     Row,
@@ -43,6 +43,7 @@ class Writer(Scorer):
         max_new_tokens: int | None = None,
         temperature: float | Sequence[float] | None = None,
         *,
+        label: str | Sequence[str] | None = None,
         count: int | None = None,
         stop: str | int | Sequence[str | int] | None = None,
         max_lines: int | None = None,
@@ -74,6 +75,9 @@ class Writer(Scorer):
                 value below 1 makes probable tokens more probable, and 0 always takes
                 the most probable token. The values of a sequence are used in turn, one
                 for each token. Defaults to `None`: 0.7, or 1 with a `sampler`.
+            label: str, sequence of str, or `None`. Labels of the texts, such as their
+                author, of a model that was trained with `labels`. Defaults to `None`:
+                no labels.
             count: int or `None`. Number of texts for each prompt. Defaults to `None`,
                 one text that is not in a list.
             stop: str, int, sequence of these or `None`. The text ends before the first
@@ -130,8 +134,8 @@ class Writer(Scorer):
 
         Raises:
             TypeError: An argument does not exist; the message names a similar one.
-            ValueError: An argument is out of its range, or a symbol of the prompt is
-                unknown.
+            ValueError: An argument is out of its range, or a symbol of the prompt or a
+                label is unknown.
         """
         refuse_others("generate", others)
         prompts = as_prompts(prompt)
@@ -148,6 +152,7 @@ class Writer(Scorer):
             max_lines,
             seed,
             unknown,
+            self.label_ids(label),
             logit_bias=logit_bias,
             forbidden=forbidden,
             repetition_penalty=repetition_penalty,
@@ -190,6 +195,7 @@ class Writer(Scorer):
         max_new_tokens: int | None = None,
         temperature: float | Sequence[float] | None = None,
         *,
+        label: str | Sequence[str] | None = None,
         stop: str | int | Sequence[str | int] | None = None,
         max_lines: int | None = None,
         echo: bool = True,
@@ -215,8 +221,8 @@ class Writer(Scorer):
 
         Raises:
             TypeError: An argument does not exist; the message names a similar one.
-            ValueError: An argument is out of its range, or a symbol of the prompt is
-                unknown.
+            ValueError: An argument is out of its range, or a symbol of the prompt or a
+                label is unknown.
         """
         refuse_others("stream", others)
         if not isinstance(prompt, str):
@@ -229,6 +235,7 @@ class Writer(Scorer):
             max_lines,
             seed,
             unknown,
+            self.label_ids(label),
             logit_bias=logit_bias,
             forbidden=forbidden,
             repetition_penalty=repetition_penalty,
@@ -260,6 +267,7 @@ class Writer(Scorer):
         max_new_tokens: int | None = None,
         temperature: float | Sequence[float] | None = None,
         *,
+        label: str | Sequence[str] | None = None,
         count: int | None = None,
         start: int = 0,
         stop: str | int | Sequence[str | int] | None = None,
@@ -304,8 +312,8 @@ class Writer(Scorer):
 
         Raises:
             TypeError: An argument does not exist; the message names a similar one.
-            ValueError: An argument is out of its range, or a symbol of the prompt is
-                unknown. It is raised by the call, before the first text.
+            ValueError: An argument is out of its range, or a symbol of the prompt or a
+                label is unknown. It is raised by the call, before the first text.
 
         Example:
 
@@ -326,6 +334,7 @@ class Writer(Scorer):
             max_lines,
             seed,
             unknown,
+            self.label_ids(label),
             logit_bias=logit_bias,
             forbidden=forbidden,
             repetition_penalty=repetition_penalty,
@@ -355,7 +364,11 @@ class Writer(Scorer):
         return results()
 
     def next_symbols(
-        self, text: str = "", count: int = 10, unknown: str | None = None
+        self,
+        text: str = "",
+        count: int = 10,
+        unknown: str | None = None,
+        label: str | Sequence[str] | None = None,
     ) -> list[tuple[str, float]]:
         """Returns the most probable next symbols after a text.
 
@@ -363,13 +376,15 @@ class Writer(Scorer):
             text: str. May be empty. Defaults to `""`.
             count: int. Maximum number of symbols. Defaults to `10`.
             unknown: str or `None`. As for `generate`.
+            label: str, sequence of str, or `None`. As for `generate`.
 
         Returns:
             list of tuples `(symbol, probability)`, the most probable first. A symbol is
             a str of `vocabulary.symbols`.
 
         Raises:
-            ValueError: `count` is less than 1, or a symbol of the text is unknown.
+            ValueError: `count` is less than 1, or a symbol of the text or a label is
+                unknown.
         """
         if count < 1:
             raise ValueError(f"count={count} must be at least 1.")
@@ -379,7 +394,10 @@ class Writer(Scorer):
             found.append(logits[0].astype(np.float64))
             return np.zeros(1, np.int32)
 
-        request = Request(self.vocabulary, 1, temperature=1.0, unknown=unknown)
+        labels = self.label_ids(label)
+        request = Request(
+            self.vocabulary, 1, temperature=1.0, unknown=unknown, labels=labels
+        )
         self._write([text], [0], request, look)
         [logits] = found
         probabilities = np.exp(logits - logits.max())
@@ -552,7 +570,9 @@ class Writer(Scorer):
             which tokens came before them, if there is a repetition penalty.
         """
         different = list(dict.fromkeys(texts))
-        found = encode_each(different, lambda x: self.prompt_ids(x, request.unknown))
+        found = encode_each(
+            different, lambda x: self.prompt_ids(x, request.unknown, request.labels)
+        )
         encoded = dict(zip(different, found, strict=True))
         prompts, empty = zip(*(encoded[text] for text in texts), strict=True)
         num_stepwise = self.reader.num_stepwise
@@ -564,8 +584,8 @@ class Writer(Scorer):
         seen = None
         if "repetition_penalty" in request.rules:
             seen = np.zeros((len(texts), len(self.vocabulary)), bool)
-            for row, head in zip(seen, heads, strict=True):
-                row[head[head >= 0]] = True
+            for row, head in enumerate(heads):
+                sampling.mark(seen, np.full(len(head), row), head)
         carry = self.reader.prime(heads, empty, known=known)
         rest = [prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)]
         return rest, carry, seen

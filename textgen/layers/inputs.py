@@ -61,9 +61,12 @@ class Embedding(keras.layers.Embedding):
         known = ops.cast(ops.expand_dims(inputs, -1) >= 0, vectors.dtype)
         return vectors * known
 
-    def project(self, inputs: Any) -> Any:
-        """Returns `inputs` times the transposed embeddings, `(…, input_dim)`."""
-        return ops.matmul(inputs, ops.transpose(self.embeddings))
+    def project(self, inputs: Any, size: int) -> Any:
+        """Returns `inputs` times the first `size` embeddings, transposed."""
+        embeddings = self.embeddings
+        if size < self.input_dim:
+            embeddings = embeddings[:size]
+        return ops.matmul(inputs, ops.transpose(embeddings))
 
 
 class TiedOutput(keras.layers.Layer):
@@ -74,27 +77,29 @@ class TiedOutput(keras.layers.Layer):
     Output: `(…, V)`.
 
     Args:
-        embedding: `Embedding` with V vectors of size H.
+        embedding: `Embedding` whose first V vectors, of size H, are those of tokens.
+        size: int. Number of tokens, V.
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
-    def __init__(self, embedding: Embedding, **kwargs: Any) -> None:
+    def __init__(self, embedding: Embedding, size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.embedding = embedding
+        self.size = size
 
     def build(self, input_shape: tuple) -> None:
         """Creates the bias, of shape `(V,)`."""
         self.bias = self.add_weight(
-            shape=(self.embedding.input_dim,), initializer="zeros", name="bias"
+            shape=(self.size,), initializer="zeros", name="bias"
         )
 
     def call(self, inputs: Any) -> Any:
         """Returns the logits."""
-        return self.embedding.project(inputs) + self.bias
+        return self.embedding.project(inputs, self.size) + self.bias
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns `(…, V)`."""
-        return (*input_shape[:-1], self.embedding.input_dim)
+        return (*input_shape[:-1], self.size)
 
 
 def lookup(ids: Any, kernel: Any) -> Any:

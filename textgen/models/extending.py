@@ -1,6 +1,6 @@
 """Models with another vocabulary: copies that keep the weights of known symbols."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import keras
@@ -29,6 +29,7 @@ class Extendable:
         vocabulary: Vocabulary,
         like: Mapping[str, str] | None = None,
         drop_symbols: bool = False,
+        labels: Sequence[str] | None = None,
         **changes: Any,
     ) -> _Model:
         """Returns a copy of the model with another vocabulary, to train it further.
@@ -52,6 +53,9 @@ class Extendable:
                 to `None`.
             drop_symbols: bool. Whether `vocabulary` may lack symbols of the model.
                 Defaults to `False`.
+            labels: Sequence of str, or `None`. The labels of the new model. A label
+                that the model lacks has no effect at first: its weights are zero.
+                Defaults to `None`, those of the model.
             **changes: New values of arguments of `LanguageModel`: `dropout`,
                 `recurrent_dropout`, `weight_dropout`, `return_sequences`, `stateful`,
                 `batch_size`, `reset_policy`, `sequence_length`, `start_step`,
@@ -89,17 +93,23 @@ class Extendable:
         config = {**self.get_config(), "vocabulary": vocabulary.get_config()}
         if self.end_token is not None:
             config["end_token"] = vocabulary.ids.get(old.symbols[self.end_token])
+        if labels is not None:
+            config["labels"] = labels
         config |= changes
         policy = keras.dtype_policies.get(config["dtype"])
         config["dtype"] = keras.dtype_policies.serialize(policy)
         model = type(self).from_config(config)
         axes = _symbol_axes(self)
+        reads = _input_weights(self)
         for layer, target in zip(
             self.layers_with_weights(), model.layers_with_weights(), strict=True
         ):
             for source, variable in zip(layer.weights, target.weights, strict=True):
                 value = keras.ops.convert_to_numpy(source)
-                if id(source) in axes:
+                if source is reads:
+                    kept = _labels_moved(value[len(old) :], self.labels, model.labels)
+                    value = np.append(_moved(value[: len(old)], rows, 0), kept, axis=0)
+                elif id(source) in axes:
                     value = _moved(value, rows, axes[id(source)])
                 variable.assign(value)
         return model
@@ -150,16 +160,29 @@ def _rows(old: Vocabulary, new: Vocabulary, like: Mapping[str, str]) -> np.ndarr
     return np.array(rows)
 
 
-def _symbol_axes(model: Any) -> dict[int, int]:
-    """Returns the axis of the symbols of each weight that has one, by its `id`."""
+def _input_weights(model: Any) -> Any:
+    """Returns the weights with a row for each symbol, and then for each label."""
     if model.embedding is None:
-        first = model.recurrent_layers[0].cell.kernel
-    else:
-        first = model.input_layer.embeddings
-    axes = {id(first): 0, id(model.output_layer.bias): 0}
+        return model.recurrent_layers[0].cell.kernel
+    return model.input_layer.embeddings
+
+
+def _symbol_axes(model: Any) -> dict[int, int]:
+    """Returns the axis of the symbols of each output weight, by its `id`."""
+    axes = {id(model.output_layer.bias): 0}
     if not model.tie_weights:
         axes[id(model.output_layer.kernel)] = 1
     return axes
+
+
+def _labels_moved(
+    value: np.ndarray, old: Sequence[str], new: Sequence[str]
+) -> np.ndarray:
+    """Returns the rows of the new labels; those of unknown ones are zero."""
+    zero = np.zeros_like(value, shape=(1, *value.shape[1:]))
+    numbers = {label: number for number, label in enumerate(old)}
+    rows = [numbers.get(label, len(old)) for label in new]
+    return np.append(value, zero, axis=0)[rows]
 
 
 def _moved(value: np.ndarray, rows: np.ndarray, axis: int) -> np.ndarray:

@@ -131,6 +131,7 @@ def method(name: str) -> Rule:
     return lambda checker, value, where: getattr(checker, name)(value, where)
 
 
+ANY_TEXT = _rule("a string", lambda value: type(value) is str)
 BOOL = _rule("true or false", lambda value: type(value) is bool)
 TEXT = _rule(
     "a string of at most 1,000 characters",
@@ -138,8 +139,7 @@ TEXT = _rule(
 )
 NULL = _rule("null", lambda value: value is None)
 NUMBER = number()
-POSITIVE = number(above=0)
-NOT_NEGATIVE = number(least=0)
+POSITIVE, NOT_NEGATIVE = number(above=0), number(least=0)
 FRACTION = number(least=0, most=1)
 AXIS = integer(-16, 16)
 UNITS = size("units")
@@ -358,7 +358,7 @@ COMPILATION: dict[str, Rule] = {
 VOCABULARY: dict[str, Rule] = {
     "level": one_of(*LEVELS),
     "unknown": TEXT,
-    "symbols": each(_rule("a string", lambda value: type(value) is str)),
+    "symbols": each(ANY_TEXT),
 }
 _MODEL = {
     "name": TEXT,
@@ -383,7 +383,7 @@ LANGUAGE_MODEL: dict[str, Rule] = {
     **_rules(one_of("epoch", "never"), "reset_policy reset_states"),
     "sequence_length": STEPS,
     "initializer": optional(method("check_initializer")),
-    "frozen": each(TEXT),
+    **_rules(each(TEXT), "labels frozen"),
 }
 KERAS_WRITER: dict[str, Rule] = {
     **_MODEL,
@@ -391,10 +391,10 @@ KERAS_WRITER: dict[str, Rule] = {
     "input": one_of("ids", "one_hot"),
     "output": one_of("logits", "probabilities"),
     "sequence_length": STEPS,
-    "padding": optional(_rule("a string", lambda value: type(value) is str)),
+    "padding": optional(ANY_TEXT),
 }
 # Fields that files of older versions do not contain.
 NEW_FIELDS = {
     *("start_step", "end_token", "notes", "frozen", "initializer", "weight_dropout"),
-    *("reset_policy", "reset_states"),
+    *("reset_policy", "reset_states", "labels"),
 }

@@ -33,6 +33,7 @@ from textgen.models.arguments import (
 from textgen.models.extending import Extendable
 from textgen.models.saving import OneFile
 from textgen.text import tokenizers
+from textgen.text.labels import check_names
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.feeding import batch_shape
 from textgen.training.freezing import freeze, frozen
@@ -50,8 +51,8 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
     optimizer and vocabulary.
 
     Input: integer ids of shape `(N, T)`, where -1 is the zero vector, or one-hot of
-    shape `(N, T, V)`. Output, also from `predict`: logits of shape `(N, V)`, or
-    `(N, T, V)` with `return_sequences=True`.
+    shape `(N, T, V)` (with labels, `(N, T, V + labels)`). Output, also from `predict`:
+    logits of shape `(N, V)`, or `(N, T, V)` with `return_sequences=True`.
 
     A many-to-one model (`return_sequences=False`) is trained on windows that start from
     a zero state (`WindowDataset`, `vectorize`). It generates with a sliding window of
@@ -104,6 +105,10 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
         end_token: int or `None`. The id that ends a text, for example that of the
             newline; generation stops there. `fit` copies the value from the dataset:
             `end_of_line` of a `LineDataset`. Defaults to `None`.
+        labels: Sequence of str. Labels that a text can have, such as its author: the
+            `names` of `LineLabels`, for a `LineDataset` with `labels`. Their ids follow
+            those of the tokens; the model reads them, and never predicts them. Defaults
+            to none.
         **kwargs: `name` and `dtype`. `dtype` applies to every layer: `"float32"`,
             `"float64"`, `"mixed_bfloat16"`, …
 
@@ -142,8 +147,10 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
         initializer: Any = None,
         start_step: bool = False,
         end_token: int | None = None,
+        labels: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
+        labels = check_names(labels)
         layers = units if isinstance(units, Sequence | np.ndarray) else [units]
         units = tuple(operator.index(size) for size in layers)
         check_arguments(locals())
@@ -169,6 +176,7 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
         self.sequence_length = sequence_length
         self.initializer = initializer
         self.end_token = end_token
+        self.labels = labels
 
         # === Layers and state ===
         self._make_layers()
@@ -230,9 +238,9 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
 
     def _make_input(self, initial: Callable[..., dict]) -> Any:
         if self.embedding is None:
-            return OneHot(len(self.vocabulary), dtype=self.dtype_policy, name="one_hot")
+            return OneHot(self.num_inputs, dtype=self.dtype_policy, name="one_hot")
         return Embedding(
-            len(self.vocabulary),
+            self.num_inputs,
             self.embedding,
             **initial("embeddings_initializer"),
             dtype=self.dtype_policy,
@@ -243,7 +251,9 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
         # In mixed precision too, the logits have the precision of the weights.
         exact = keras.DTypePolicy(self.variable_dtype)
         if self.tie_weights:
-            return TiedOutput(self.input_layer, dtype=exact, name="tied_output")
+            return TiedOutput(
+                self.input_layer, len(self.vocabulary), dtype=exact, name="tied_output"
+            )
         return keras.layers.Dense(
             len(self.vocabulary),
             **initial("kernel_initializer"),
@@ -269,6 +279,11 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
             architecture=self._architecture,
         )
 
+    @property
+    def num_inputs(self) -> int:
+        """Number of ids that the model reads: tokens and labels."""
+        return len(self.vocabulary) + len(self.labels)
+
     def __repr__(self) -> str:
         kind = "many-to-many" if self.return_sequences else "many-to-one"
         layers = ", ".join(f"{self.cell} {size}" for size in self.units)
@@ -280,7 +295,7 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
     def build(self, input_shape: tuple) -> None:
         """Creates the weights; they do not depend on the input shape."""
         steps = None if self.return_sequences else self.sequence_length
-        size = self.embedding or len(self.vocabulary)
+        size = self.embedding or self.num_inputs
         self.input_layer.build((None, steps))
         shape: tuple = (None, steps, size)
         for index, layer in enumerate(self.recurrent_layers):
@@ -339,7 +354,7 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
         If it can, this layer looks up ids itself, which saves most of the work.
         """
         usual: Any = contextlib.nullcontext()
-        size, first = len(self.vocabulary), self.recurrent_layers[0]
+        size, first = self.num_inputs, self.recurrent_layers[0]
         if is_one_hot(inputs, size) or size == 1:
             return usual, self.input_layer(inputs)
         if self.embedding is None:
@@ -562,6 +577,7 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
             "initializer": keras.saving.serialize_keras_object(self.initializer),
             "start_step": bool(self.start_step),
             "end_token": self.end_token,
+            "labels": list(self.labels),
             "frozen": frozen(self),
             "notes": self.notes,
         }

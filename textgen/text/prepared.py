@@ -1,8 +1,8 @@
 """Corpora as arrays of ids, in memory or in a file that is mapped into memory.
 
 Layout of a file: `_MAGIC` in 16 bytes, the length of the header in 8 bytes, the header
-(JSON in ASCII, padded with spaces), and at a multiple of 64 bytes the ids. Numbers are
-little endian.
+(JSON in ASCII, padded with spaces), at a multiple of 64 bytes the ids, and after them
+the numbers of the labels, if there are any. Numbers are little endian.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import numpy as np
 
 from textgen import files
 from textgen.messages import printable
+from textgen.text.labels import LineLabels
 from textgen.text.tokenizer import Tokenizer
 from textgen.text.tokenizers import from_config
 
@@ -42,6 +43,10 @@ _FIELDS = {
     "options": dict,
 }
 
+_LABEL_FIELDS = {"labels": list, "labels_shape": list}  # if there are labels
+
+_LABELS = np.dtype("<i4")  # the numbers of labels
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class PreparedCorpus:
@@ -59,6 +64,7 @@ class PreparedCorpus:
         options: dict. How the text was read: `encoding`, `lowercase`, `normalization`,
             and others.
         path: Path or `None`. The file.
+        labels: `LineLabels` or `None`. The labels of the lines.
 
     Example:
 
@@ -78,6 +84,7 @@ class PreparedCorpus:
     sources: list[dict[str, Any]]
     options: dict[str, Any]
     path: Path | None = None
+    labels: LineLabels | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -116,12 +123,17 @@ class PreparedCorpus:
             "sources": self.sources,
             "options": self.options,
         }
+        if self.labels is not None:
+            header["labels"] = list(self.labels.names)
+            header["labels_shape"] = self.labels.numbers.shape
         data = json.dumps(header).encode("ascii")
         start = len(_MAGIC) + 8
         data += b" " * (-(start + len(data)) % _ALIGNMENT)
         file.write(_MAGIC + struct.pack("<Q", len(data)) + data)
         for piece in ids:
             file.write(np.ascontiguousarray(piece, dtype.newbyteorder("<")).data)
+        if self.labels is not None:
+            file.write(np.ascontiguousarray(self.labels.numbers, _LABELS).data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "PreparedCorpus":
@@ -160,22 +172,31 @@ def _load(file: BinaryIO, path: Path) -> PreparedCorpus:
     if length > min(_MAX_HEADER, size):
         raise ValueError("it is cut short.")
     header = json.loads(file.read(length).decode("ascii"))
-    if (
-        type(header) is not dict
-        or {name: type(value) for name, value in header.items()} != _FIELDS
-    ):
+    types = {}
+    if type(header) is dict:
+        types = {name: type(value) for name, value in header.items()}
+    if types not in (_FIELDS, _FIELDS | _LABEL_FIELDS):
         raise ValueError("its header has other fields.")
     dtype = np.dtype(header["dtype"])
     if dtype.kind != "u" or dtype.itemsize > 4:
         raise ValueError(f"its ids are {dtype.name}.")
     offset, tokens = len(start) + length, header["tokens"]
-    if tokens < 1 or size != offset + tokens * dtype.itemsize:
+    end = offset + tokens * dtype.itemsize
+    shape = header.get("labels_shape", [0, 0])
+    if not all(type(each) is int and each >= 0 for each in shape) or len(shape) != 2:
+        raise ValueError(f"the shape of its labels is {shape}.")
+    if tokens < 1 or size != end + shape[0] * shape[1] * _LABELS.itemsize:
         raise ValueError("it is cut short, or longer than its header says.")
     tokenizer = from_config(header["tokenizer"])
     counts = np.array(header["counts"], np.int64)
     if counts.shape != (len(tokenizer),) or counts.sum() != tokens:
         raise ValueError("its counts do not fit.")
     ids = np.memmap(file, dtype.newbyteorder("<"), "r", offset, tokens)
+    labels = None
+    if "labels" in header:
+        file.seek(end)
+        numbers = np.frombuffer(file.read(size - end), _LABELS).reshape(shape)
+        labels = LineLabels.from_numbers(header["labels"], numbers.astype(np.int32))
     corpus = PreparedCorpus(
         ids.view(np.ndarray),
         tokenizer,
@@ -185,6 +206,7 @@ def _load(file: BinaryIO, path: Path) -> PreparedCorpus:
         header["sources"],
         header["options"],
         path,
+        labels,
     )
     _check_ids(corpus)
     return corpus

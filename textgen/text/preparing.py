@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from textgen import files
 from textgen.text import corpora
 from textgen.text.byte_level import ByteTokenizer
+from textgen.text.labels import LineLabels
 from textgen.text.learning import (
     KnownTokenizer,
     Learner,
@@ -54,6 +55,7 @@ def prepare(
     replace: bool = False,
     newlines: bool = True,
     field: str | None = None,
+    label_field: str | Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> PreparedCorpus:
     """Converts a corpus of any size to ids, with little memory.
@@ -95,6 +97,9 @@ def prepare(
             each record; line ends inside the field become spaces, and records without
             it are left out. A CSV file without names has numbers of columns, from 1.
             Defaults to `None`: the files are read as they are.
+        label_field: str, sequence of str, or `None`. One or more fields whose values
+            are the labels of the lines, such as their author; the attribute `labels` of
+            the result has them. Defaults to `None`: no labels.
         progress: Function `(done, size)` that is called after each piece, with the
             number of bytes of the files that were read, and of all their bytes (`None`
             if it is not known).
@@ -126,6 +131,7 @@ def prepare(
         replace=replace,
         newlines=newlines,
         field=field,
+        label_field=label_field,
     )
     reader = options.reader(source)
     if output is None:
@@ -186,6 +192,7 @@ class _Options:
     replace: bool = False
     newlines: bool = True
     field: str | None = None
+    label_field: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.level not in KINDS:
@@ -202,6 +209,16 @@ class _Options:
                 "unknown='error' must be 'skip' or a symbol, such as '\\ufffd': a "
                 "vocabulary of limited size needs a replacement for all other symbols."
             )
+        if self.label_field is not None and self.field is None:
+            raise ValueError(
+                f"label_field={self.label_field!r} has the labels of lines: field=… "
+                "must name the field of their texts."
+            )
+        if self.label_field is not None and self.unknown == "skip":
+            raise ValueError(
+                "unknown='skip' with label_field: a line without known symbols would "
+                "be lost, and its labels would not. Use a symbol, such as '\\ufffd'."
+            )
 
     @property
     def _limited(self) -> bool:
@@ -211,8 +228,14 @@ class _Options:
 
     def reader(self, source: Any) -> CorpusReader:
         """Returns the reader of a corpus."""
+        labels = self.label_field or ()
         return CorpusReader(
-            source, self.encoding, self.replace, self.newlines, self.field
+            source,
+            self.encoding,
+            self.replace,
+            self.newlines,
+            self.field,
+            (labels,) if isinstance(labels, str) else labels,
         )
 
     def learner(self, tokenizer: Tokenizer | None) -> Learner:
@@ -341,6 +364,9 @@ def _collect(
         counts = spool.append(learner.feed(piece), learner.size, counts)
     counts = spool.append(learner.flush(), learner.size, counts)
     tokenizer, table = learner.finish(counts)
+    labels = None
+    if reader.labels is not None:
+        labels = LineLabels.from_numbers(*reader.labels.finish())
     corpus = PreparedCorpus(
         ids=np.zeros(0, np.uint8),
         tokenizer=tokenizer,
@@ -349,6 +375,7 @@ def _collect(
         counts=_mapped(counts, table, len(tokenizer)),
         sources=reader.files,
         options={**dataclasses.asdict(options), "replaced": reader.replaced},
+        labels=labels,
     )
     return _Collected(corpus, spool, table, size)
 

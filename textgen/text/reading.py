@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from textgen import files
 from textgen.messages import printable
 from textgen.text import archive, corpora, encodings, records, sources
+from textgen.text.labels import LabelCollector
 
 
 def load_corpus(
@@ -95,11 +96,14 @@ class CorpusReader:
         field: str or `None`. Name of a field of CSV, TSV or JSON Lines files, whose
             texts become the lines of the corpus; see `records.lines_of`. Defaults to
             `None`: the files are read as they are.
+        label_fields: Sequence of str. The fields of the labels of these lines. Defaults
+            to none.
 
     Attributes:
         size: int or `None`. Bytes of all files, compressed as they are; `None` if it is
             not known.
         replaced: int. How many times U+FFFD stands for invalid bytes so far.
+        labels: `LabelCollector` or `None`. The labels of the lines so far.
 
     Raises:
         FileNotFoundError, OSError, TypeError, ValueError: As for `load_corpus`, some of
@@ -113,9 +117,12 @@ class CorpusReader:
         replace: bool = False,
         newlines: bool = True,
         field: str | None = None,
+        label_fields: Sequence[str] = (),
     ) -> None:
         self._encoding, self._replace = encoding, replace
         self._newlines, self._field = newlines, field
+        self._label_fields = label_fields
+        self.labels = LabelCollector() if label_fields else None
         self._done = 0
         self._file: archive.Counted | None = None
         self.replaced = 0
@@ -206,7 +213,9 @@ class CorpusReader:
         )
         pieces = decoding.pieces(blocks)
         if self._field is not None:
-            pieces = records.lines_of(pieces, self._field, name)
+            pieces = records.lines_of(
+                pieces, self._field, name, self._label_fields, self.labels
+            )
         yield from pieces
         self.replaced += decoding.replaced
 

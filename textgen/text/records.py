@@ -2,10 +2,12 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePath
+from typing import Any
 
 from textgen.messages import printable
+from textgen.text.labels import LabelCollector
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
@@ -13,8 +15,16 @@ _MAX_FIELD = 1 << 26  # characters; the default of `csv` is 131,072
 
 _PIECE = 1 << 16  # characters that are yielded together, at least
 
+_Record = tuple[str, list[str]]  # a text and its labels
 
-def lines_of(pieces: Iterable[str], field: str, source: str) -> Iterator[str]:
+
+def lines_of(
+    pieces: Iterable[str],
+    field: str,
+    source: str,
+    label_fields: Sequence[str] = (),
+    labels: LabelCollector | None = None,
+) -> Iterator[str]:
     """Yields a text with one line for each record that has a field.
 
     A line end inside the field becomes a space. Records in which the field is missing
@@ -27,6 +37,10 @@ def lines_of(pieces: Iterable[str], field: str, source: str) -> Iterator[str]:
             counted from 1.
         source: str. Name of the file. Its suffix says what it is: `.csv`, `.tsv`,
             `.jsonl` or `.ndjson`, also before that of a compressed file.
+        label_fields: Sequence of str. Fields whose values are the labels of the line: a
+            text, in JSON also an integer or a list of texts. Defaults to none.
+        labels: `LabelCollector` or `None`. It gets the labels of each line, before the
+            line is yielded.
 
     Yields:
         str: some lines, each with its end.
@@ -45,9 +59,11 @@ def lines_of(pieces: Iterable[str], field: str, source: str) -> Iterator[str]:
         )
     held: list[str] = []
     size = 0
-    for text in read(_lines(pieces), field, source):
+    for text, found in read(_lines(pieces), (field, *label_fields), source):
         line = " ".join(text.splitlines())
         if line:
+            if labels is not None:
+                labels.append(found)
             held.append(f"{line}\n")
             size += len(line)
         if size > _PIECE:
@@ -70,42 +86,58 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
         yield "".join(held)
 
 
-def _read_csv(lines: Iterator[str], field: str, source: str) -> Iterator[str]:
-    return _read_columns(lines, field, source, ",")
+def _read_csv(
+    lines: Iterator[str], fields: Sequence[str], source: str
+) -> Iterator[_Record]:
+    return _read_columns(lines, fields, source, ",")
 
 
-def _read_tsv(lines: Iterator[str], field: str, source: str) -> Iterator[str]:
-    return _read_columns(lines, field, source, "\t")
+def _read_tsv(
+    lines: Iterator[str], fields: Sequence[str], source: str
+) -> Iterator[_Record]:
+    return _read_columns(lines, fields, source, "\t")
 
 
 def _read_columns(
-    lines: Iterator[str], field: str, source: str, delimiter: str
-) -> Iterator[str]:
+    lines: Iterator[str], fields: Sequence[str], source: str, delimiter: str
+) -> Iterator[_Record]:
     csv.field_size_limit(_MAX_FIELD)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
+
+    def record(row: list[str]) -> _Record:
+        text, *labels = (row[at] if at < len(row) else "" for at in columns)
+        return text, labels
+
     try:
         first = next(rows, [])
-        if field in first:
-            column = first.index(field)
-        elif field.isdecimal() and 1 <= int(field) <= len(first):
-            column = int(field) - 1
-            yield first[column]
-        else:
-            raise ValueError(
-                f"{source} has no column {field!r}. Its first line has "
-                f"{printable(', '.join(first), 200)}."
-            )
+        columns = [_column(first, field, source) for field in fields]
+        if fields[0] not in first:  # a file without names
+            yield record(first)
         for row in rows:
-            if column < len(row):
-                yield row[column]
+            yield record(row)
     except csv.Error as error:
         raise ValueError(
             f"{source} is not valid CSV: line {rows.line_num}: {printable(error)}."
         ) from None
 
 
-def _read_json(lines: Iterator[str], field: str, source: str) -> Iterator[str]:
-    found = False
+def _column(first: list[str], field: str, source: str) -> int:
+    """Returns the index of a column, given its name or its number."""
+    if field in first:
+        return first.index(field)
+    if field.isdecimal() and 1 <= int(field) <= len(first):
+        return int(field) - 1
+    raise ValueError(
+        f"{source} has no column {field!r}. Its first line has "
+        f"{printable(', '.join(first), 200)}."
+    )
+
+
+def _read_json(
+    lines: Iterator[str], fields: Sequence[str], source: str
+) -> Iterator[_Record]:
+    field, *others = fields
+    missing = set(fields)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -124,13 +156,33 @@ def _read_json(lines: Iterator[str], field: str, source: str) -> Iterator[str]:
                 f"{source}: line {number} has no text as {field!r}: "
                 f"{printable(json.dumps(value), 60)}."
             )
-        found = True
-        yield value
-    if not found:
-        raise ValueError(f"{source} has no record with a field {field!r}.")
+        missing.discard(field)
+        labels: list[str] = []
+        for other in others:
+            if isinstance(record, dict) and other in record:
+                missing.discard(other)
+                labels += _labels_of(record[other], f"{source}: line {number}", other)
+        yield value, labels
+    for name in fields:
+        if name in missing:
+            raise ValueError(f"{source} has no record with a field {name!r}.")
 
 
-_READERS: dict[str, Callable[[Iterator[str], str, str], Iterator[str]]] = {
+def _labels_of(value: Any, where: str, field: str) -> list[str]:
+    """Returns the labels in a field of a JSON object."""
+    values = value if isinstance(value, list) else [value]
+    for each in values:
+        if each is not None and type(each) not in (str, int):
+            raise ValueError(
+                f"{where} has no label as {field!r}: "
+                f"{printable(json.dumps(value), 60)}."
+            )
+    return [str(each) for each in values if each is not None]
+
+
+_READERS: dict[
+    str, Callable[[Iterator[str], Sequence[str], str], Iterator[_Record]]
+] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_json,

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from textgen.messages import printable
 from textgen.training import signals
 
 
@@ -23,6 +24,7 @@ class SampleText(keras.callbacks.Callback):
         stop: str, sequence of str or `None`. See `LanguageModel.generate`.
         seed: int. Seed of every sample. Samples with the same seed differ only because
             the model changed. Defaults to `0`.
+        label: str, sequence of str, or `None`. See `LanguageModel.generate`.
 
     Raises:
         ValueError: An argument is out of range, or the model cannot generate text.
@@ -43,6 +45,7 @@ class SampleText(keras.callbacks.Callback):
         max_new_tokens: int = 200,
         stop: str | Sequence[str] | None = None,
         seed: int = 0,
+        label: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if every < 1:
@@ -58,6 +61,7 @@ class SampleText(keras.callbacks.Callback):
         self.max_new_tokens = max_new_tokens
         self.stop = stop
         self.seed = seed
+        self.label = label
         self._batches = 0
 
     def set_model(self, model: Any) -> None:
@@ -95,6 +99,9 @@ class SampleText(keras.callbacks.Callback):
         self._batches = state["batches"]
 
     def _print(self, when: str) -> None:
+        if self.label is not None:
+            labels = [self.label] if isinstance(self.label, str) else self.label
+            when += f", label {', '.join(map(printable, labels))}"
         for temperature in self.temperatures:
             # Long samples must not delay the end of a training that a signal stops.
             texts = signals.interruptible(self._write, temperature, self.max_new_tokens)
@@ -104,7 +111,12 @@ class SampleText(keras.callbacks.Callback):
 
     def _write(self, temperature: float, max_new_tokens: int) -> list[str]:
         return self.model.generate(
-            self.prompts, max_new_tokens, temperature, stop=self.stop, seed=self.seed
+            self.prompts,
+            max_new_tokens,
+            temperature,
+            stop=self.stop,
+            seed=self.seed,
+            label=self.label,
         )
 
 
