@@ -203,7 +203,7 @@ class Scorer:
         if isinstance(text, str):
             return np.zeros(0, np.int32), self.vocabulary.encode(text, unknown)
         size, count = len(self.vocabulary), 0
-        while text.ndim and count < len(text) and size <= text[count]:
+        while text.ndim == 1 and count < len(text) and size <= text[count]:
             if text[count] >= size + len(self.labels):
                 break  # an error below
             count += 1
