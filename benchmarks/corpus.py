@@ -7,10 +7,11 @@ different lengths, in UTF-8.
 
 - `prepare`: MB of text per second, and peak memory, for each kind of token.
 - `train`: additional memory of a training on all ids, compared with the import of
-  TensorFlow; time to the first batch; time of a step, compared with 10 MB of text, in
-  turns.
+  TensorFlow, and time to the first batch, each for sequences and for lines in a process
+  of its own; time of a step, compared with 10 MB of text, in turns.
 - `lines`: a million lines, one of them of a megabyte: characters per second, compared
-  with running text, in turns.
+  with running text, in turns. The memory, also compared with the import of TensorFlow,
+  is that of both models in one process.
 - `words`: memory of a training step and of `score` with 50,000 words.
 
 Without an argument, all of them run. The memory is the largest anonymous memory of a
@@ -133,27 +134,27 @@ def prepare_once(path: str, output: str, level: str) -> dict[str, Any]:
     return {"seconds": seconds, "mb": peak.most, "size": len(corpus.tokenizer)}
 
 
-def train_once(path: str) -> dict[str, Any]:
-    """Trains on all ids; returns the additional memory and the time to a batch."""
+def train_once(path: str, kind: str) -> dict[str, Any]:
+    """Trains on all ids; returns the additional memory and the time to a batch.
+
+    Args:
+        path: Prepared ids.
+        kind: `"sequences"` or `"lines"`.
+    """
     import tensorflow
 
     tensorflow.constant(0)
     peak = Peak()
     start = time.perf_counter()
     corpus = textgen.PreparedCorpus.load(path)
-    train, _ = textgen.split(corpus.ids, 0.01)
-    dataset = textgen.SequenceDataset(train, 64, 32)
+    if kind == "lines":
+        dataset = line_dataset(corpus)
+    else:
+        dataset = textgen.SequenceDataset(textgen.split(corpus.ids, 0.01)[0], 64, 32)
     dataset[0]
     first = time.perf_counter() - start
-    rest = [textgen.WindowDataset(train), line_dataset(corpus)]
-    batch = time.perf_counter()
-    for each in rest:
-        each[0]
-    lines = time.perf_counter() - batch
-    model = small_model(corpus.tokenizer)
-    for each in (dataset, rest[1]):
-        model.fit(each, steps_per_epoch=50, verbose=0)
-    return {"mb": peak.more, "first": first, "lines": lines}
+    small_model(corpus.tokenizer).fit(dataset, steps_per_epoch=50, verbose=0)
+    return {"mb": peak.more, "first": first}
 
 
 def line_dataset(corpus: Any, **options: Any) -> Any:
@@ -203,6 +204,9 @@ def compare_sizes(large: str, small: str) -> dict[str, Any]:
 
 def compare_lines(path: str) -> dict[str, Any]:
     """Compares lines of which one is very long with running text."""
+    import tensorflow
+
+    tensorflow.constant(0)
     peak = Peak()
     start = time.perf_counter()
     corpus = textgen.PreparedCorpus.load(path)
@@ -265,12 +269,14 @@ def report_prepare(folder: Path, megabytes: float) -> dict[str, Any]:
 def report_train(folder: Path, megabytes: float) -> dict[str, Any]:
     """Prints memory and speed of a training."""
     large, small = str(folder / "character.ids"), str(folder / "small.ids")
-    result = child("train_once", large)
-    print(
-        f"\ntrain on {megabytes:,.0f} MB: {result['mb']:,.0f} MB more than the import "
-        f"of TensorFlow; first batch after {result['first']:.2f} s; of lines and "
-        f"windows {result['lines']:.2f} s"
-    )
+    print(f"\ntrain on {megabytes:,.0f} MB")
+    result = {}
+    for kind in ("sequences", "lines"):
+        result[kind] = child("train_once", large, kind)
+        print(
+            f"  {kind:10} {result[kind]['mb']:,.0f} MB more than the import of "
+            f"TensorFlow; first batch after {result[kind]['first']:.2f} s"
+        )
     rates = child("compare_sizes", large, small)
     print(f"  speed / that on 10 MB: {rates['large'] / rates['small']:.2f}")
     return {**result, **rates}
@@ -283,7 +289,8 @@ def report_lines(folder: Path, _: float) -> dict[str, Any]:
         f"\n{result['count']:,} lines, the longest of {result['longest']:,} characters:"
         f" {result['lines']:,.0f} characters/s, running text {result['text']:,.0f}: "
         f"{result['lines'] / result['text']:.2f}; first batch after "
-        f"{result['first']:.1f} s, {result['mb']:,.0f} MB more"
+        f"{result['first']:.1f} s; both need {result['mb']:,.0f} MB more than "
+        "the import of TensorFlow"
     )
     return result
 

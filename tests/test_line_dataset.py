@@ -356,20 +356,20 @@ def with_long_line(length, others=99):
 
 
 def test_a_very_long_line_does_not_make_a_large_batch():
-    with pytest.warns(UserWarning, match=r"1 of 100 lines .* 4,096 tokens .*50,000"):
+    with pytest.warns(UserWarning, match=r"1 of 100 lines .* 512 tokens .*50,000"):
         dataset = LineDataset(with_long_line(50_000), 0)
-    assert (dataset.sequence_length, dataset.num_cut) == (4096, 1)
+    assert (dataset.sequence_length, dataset.num_cut) == (512, 1)
     sizes = [x.size for x, _ in batches(dataset, 0)]
-    assert max(sizes) == 32 * 4096
-    assert sum(sizes) == 32 * 4096 + (100 - 32) * 4
+    assert max(sizes) == 32 * 512
+    assert sum(sizes) == 32 * 512 + (100 - 32) * 4
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("ids", "arguments", "steps"),
     [
-        (with_long_line(4095), {}, 4096),
-        (with_long_line(8000), {"batch_size": 16}, 8001),
+        (with_long_line(511), {}, 512),
+        (with_long_line(1023), {"batch_size": 16}, 1024),
         (with_long_line(50_000, 0), {}, 50_001),  # the only line
         (with_long_line(50_000), {"sequence_length": 50_001}, 50_001),
         (with_long_line(50_000), {"sequence_length": 5}, 5),

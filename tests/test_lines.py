@@ -32,7 +32,7 @@ def test_lines_against_a_loop(chunk, share, monkeypatch):
         assert list(zip(lines.starts, lines.lengths, strict=True)) == naive_lines(
             ids, 0
         )
-        assert lines.starts.dtype == np.int64
+        assert lines.starts.dtype == np.uint32
         assert len(lines) == len(lines.starts)
 
 

@@ -11,8 +11,11 @@ import numpy as np
 from textgen.batches import Dataset, check_integers, permute
 from textgen.lines import Lines, choose_buckets
 
-# Tokens of a batch up to which no line is cut by default: 32 lines of 4,096 tokens.
-_LARGE_BATCH = 2**17
+# Tokens of a batch up to which no line is cut by default: 32 lines of 512 tokens. They
+# need about 250 MB in a training step of 256 units.
+_LARGE_BATCH = 2**14
+
+_CHUNK = 2**20  # lines that are searched at once
 
 _LABELS = 1  # makes the draws of `label_dropout` differ from other ones
 
@@ -37,7 +40,7 @@ class LineDataset(Dataset):
     more in a batch of short lines than in one of long lines. The reported loss and
     metrics are means over all targets, with any buckets.
 
-    The lines take 9 to 12 bytes each, and 4 more with several buckets.
+    The lines take 5 to 8 bytes each, and 4 more with several buckets.
 
     A line can have labels, such as its author: the network reads them after the start
     step, in place of targets they have -1. A `LanguageModel` with these `labels` then
@@ -50,8 +53,8 @@ class LineDataset(Dataset):
         end_of_line: int. The id that ends a line, such as `vocabulary.ids["\\n"]`.
         sequence_length: int or `None`. Maximum number of steps; longer lines are cut.
             `None` fits the longest line, unless it is longer than twice 99 % of the
-            lines and a batch of such lines had more than 131,072 tokens (4,096 steps
-            with 32 rows): then lines are cut there, with a warning. Defaults to `None`.
+            lines and a batch of such lines had more than 16,384 tokens (512 steps with
+            32 rows): then lines are cut there, with a warning. Defaults to `None`.
         batch_size: int. Number of lines in a batch. Defaults to `32`.
         shuffle: bool. Whether to shuffle the lines, differently in each epoch. `False`
             keeps the order of the text; the number of steps of a batch then is that of
@@ -266,16 +269,17 @@ class LineDataset(Dataset):
         self.bucket_steps = tuple(buckets.steps[::-1].tolist())
         if len(buckets.steps) == 1 or not self.shuffle:
             return
-        shorter = np.zeros(self.num_examples, np.uint16)  # buckets that are too short
+        dtype = np.min_scalar_type(len(buckets.steps))
+        shorter = np.zeros(self.num_examples, dtype)  # buckets that are too short
         for steps in self.bucket_steps[:-1]:
             shorter += self._lines.lengths >= steps
-        dtype = np.min_scalar_type(self.num_examples)
-        self._order = np.concatenate(
-            [
-                np.flatnonzero(shorter == bucket).astype(dtype)
-                for bucket in reversed(range(len(buckets.steps)))
-            ]
-        )
+        self._order = np.empty(self.num_examples, np.min_scalar_type(self.num_examples))
+        first = 0
+        for bucket in reversed(range(len(buckets.steps))):
+            for at in range(0, self.num_examples, _CHUNK):
+                numbers = at + np.flatnonzero(shorter[at : at + _CHUNK] == bucket)
+                self._order[first : first + len(numbers)] = numbers
+                first += len(numbers)
 
     def _sort_by_length(self) -> None:
         """Cuts the lines into batches of equal length, the same in all epochs."""
