@@ -356,12 +356,12 @@ def with_long_line(length, others=99):
 
 
 def test_a_very_long_line_does_not_make_a_large_batch():
-    with pytest.warns(UserWarning, match=r"1 of 100 lines .* 512 tokens .*50,000"):
-        dataset = LineDataset(with_long_line(50_000), 0)
+    with pytest.warns(UserWarning, match=r"1 of 400 lines .* 512 tokens .*50,000"):
+        dataset = LineDataset(with_long_line(50_000, 399), 0)
     assert (dataset.sequence_length, dataset.num_cut) == (512, 1)
     sizes = [x.size for x, _ in batches(dataset, 0)]
     assert max(sizes) == 32 * 512
-    assert sum(sizes) == 32 * 512 + (100 - 32) * 4
+    assert sum(sizes) == 32 * 512 + (400 - 32) * 4
 
 
 @pytest.mark.filterwarnings("error")

@@ -81,6 +81,23 @@ def test_new_symbols_are_an_error_or_get_weights(monkeypatch, capsys):
     np.testing.assert_allclose(after["Z"][:-1], mean[:-1], rtol=1e-5, atol=1e-7)
 
 
+def test_ids_of_a_file_stay_on_the_disk(monkeypatch, capsys):
+    old_model()
+    pathlib.Path("new.txt").write_text("A lazy Zebra!\n" * 50)
+    assert run("prepare", "new.txt", "-o", "new.ids") == 0
+    command = ["train", "new.ids", "-o", "new.keras", "--from", "old.keras", *OPTIONS]
+    untrained(monkeypatch)
+    assert run(*command, "--extend-vocabulary") == 0
+    [path] = pathlib.Path("cache", "prepared").iterdir()
+    assert f"The ids in the vocabulary of old.keras are in {path.resolve()}\n" in (
+        capsys.readouterr().out
+    )
+    corpus = textgen.PreparedCorpus.load(path)
+    assert list(corpus.tokenizer.symbols) == sorted({*TEXT, *"AZ!"})
+    assert corpus.tokenizer.decode(corpus.ids) == "A lazy Zebra!\n" * 50
+    assert textgen.load("new.keras").vocabulary == corpus.tokenizer
+
+
 def test_training_goes_on_from_the_weights():
     old_model()
     assert (

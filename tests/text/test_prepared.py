@@ -3,6 +3,7 @@
 import json
 import random
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -211,3 +212,63 @@ def test_damaged_labels(labelled, change):
     with_header(labelled, {**header, **change}, data[:-1])
     with pytest.raises(ValueError, match=r"a\.ids is not a valid file"):
         textgen.PreparedCorpus.load(labelled)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("from_file", [False, True])
+def test_with_tokenizer(path, tmp_path, stored, from_file, monkeypatch):
+    monkeypatch.setattr(prepared, "_CHUNK", 7)
+    corpus = textgen.PreparedCorpus.load(path)
+    if not from_file:
+        corpus = textgen.prepare(iter([TEXT]))
+    more = [chr(code) for code in range(0x4E00, 0x4E00 + 300)]
+    tokenizer = corpus.tokenizer.extended(["\0", *more])
+    output = tmp_path / "b.ids" if stored else None
+    other = corpus.with_tokenizer(tokenizer, output)
+    symbols = sorted({*TEXT, "\0", *more})
+    assert other.ids.tolist() == [symbols.index(each) for each in TEXT]
+    assert other.ids.dtype == np.uint16
+    assert other.counts.tolist() == [TEXT.count(each) for each in symbols]
+    assert list(other.tokenizer.symbols) == symbols
+    assert (other.path, other.sha256) == (output, corpus.sha256)
+    assert (other.characters, other.options) == (len(TEXT), corpus.options)
+    names = ["a.ids", "b.ids"] if stored else ["a.ids"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == names
+
+
+def test_with_tokenizer_that_lacks_symbols(path, tmp_path):
+    corpus = textgen.PreparedCorpus.load(path)
+    fewer = textgen.Vocabulary(set(TEXT) - {"w"})
+    with pytest.raises(ValueError, match="lacks the symbol 'w' of the corpus"):
+        corpus.with_tokenizer(fewer, tmp_path / "b.ids")
+    words = textgen.Vocabulary(set(TEXT), "word")
+    with pytest.raises(ValueError, match="the level 'word', and the corpus 'char"):
+        corpus.with_tokenizer(words, tmp_path / "b.ids")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.ids"]
+
+
+def test_with_tokenizer_that_is_interrupted(path, tmp_path, monkeypatch):
+    corpus = textgen.PreparedCorpus.load(path)
+    (tmp_path / "b.ids").write_text("old")
+
+    def pieces():
+        yield corpus.ids[:9]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        corpus.with_ids(pieces(), tmp_path / "b.ids")
+    assert (tmp_path / "b.ids").read_text() == "old"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.ids", "b.ids"]
+
+
+def test_memory_of_with_tokenizer(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepared, "_CHUNK", 1 << 12)
+    textgen.prepare(iter([TEXT * 10_000]), tmp_path / "a.ids")
+    corpus = textgen.PreparedCorpus.load(tmp_path / "a.ids")
+    tokenizer = corpus.tokenizer.extended("xyz")
+    tracemalloc.start()
+    other = corpus.with_tokenizer(tokenizer, tmp_path / "b.ids")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(other) == len(TEXT) * 10_000
+    assert peak < len(other) / 4

@@ -274,6 +274,31 @@ def test_long_text_from_standard_input(reuse, monkeypatch):
         assert_corpus(corpus, "abc" * 500)
 
 
+def test_ids_of_another_tokenizer_are_made_once(reuse, tmp_path, monkeypatch):
+    corpus, _ = reuse(write(tmp_path, "abc" * 500))
+    tokenizer = corpus.tokenizer.extended("A")
+    expected = [1, 2, 3] * 500
+    other = preparing.convert_or_reuse(corpus, tokenizer)
+    assert other.ids.tolist() == expected
+    assert other.path.parent == reuse.folder / "prepared"
+    assert other.path != corpus.path
+    third = preparing.convert_or_reuse(corpus, tokenizer.extended("B"))
+    assert third.ids.tolist() == [2, 3, 4] * 500
+    other.path.write_bytes(other.path.read_bytes()[:-1])  # damaged: made again
+    assert preparing.convert_or_reuse(corpus, tokenizer).ids.tolist() == expected
+    monkeypatch.setattr(textgen.PreparedCorpus, "with_tokenizer", None)  # not made
+    again = preparing.convert_or_reuse(corpus, tokenizer)
+    assert (again.path, again.ids.tolist()) == (other.path, expected)
+    assert len(list(corpus.path.parent.iterdir())) == 3
+
+
+def test_ids_of_another_tokenizer_in_memory(reuse, tmp_path):
+    corpus, _ = reuse(write(tmp_path, "abc"))
+    other = preparing.convert_or_reuse(corpus, corpus.tokenizer.extended("A"))
+    assert (other.path, other.ids.tolist()) == (None, [1, 2, 3])
+    assert not reuse.folder.exists()
+
+
 CODECS = ["utf-8", "utf-16", "utf-32", "latin-1", "cp1251", "shift_jis", "gb18030"]
 
 

@@ -1,15 +1,13 @@
 """`textgen train --from MODEL`: a trained model is trained further on another text."""
 
 import argparse
-import dataclasses
 from typing import Any
-
-import numpy as np
 
 import textgen
 from textgen.cli import options, train_choice
 from textgen.messages import printable
 from textgen.models import catalogue
+from textgen.text import preparing
 from textgen.text.prepared import PreparedCorpus
 
 # Of Adam: that of recipes/sonnets-large.py. A higher one would spoil what the model has
@@ -120,17 +118,14 @@ def with_symbols_of(
             f"{printable(named)}{more}. Add --extend-vocabulary to give them weights."
         )
     vocabulary = known.extended(new)
-    table = np.array([vocabulary.ids[symbol] for symbol in found.symbols])
-    counts = np.zeros(len(vocabulary), np.int64)
-    counts[table] = corpus.counts
-    dtype = np.min_scalar_type(len(vocabulary) - 1)
-    return dataclasses.replace(
-        corpus,
-        ids=table.astype(dtype)[corpus.ids],
-        tokenizer=vocabulary,
-        counts=counts,
-        path=None,
-    )
+    corpus = preparing.convert_or_reuse(corpus, vocabulary)
+    if corpus.path is not None:
+        print(
+            f"The ids in the vocabulary of {arguments.source_model} are in "
+            f"{printable(corpus.path)}",
+            flush=True,
+        )
+    return corpus
 
 
 def labels_of(

@@ -67,7 +67,7 @@ def check(config: Mapping[str, Any], limits: Mapping[str, int], complete: bool) 
     checker.check_keys(config, "the model")
     rules = _MODELS[name]
     checker.check_fields(config.get("config"), "model", rules)
-    missing = set(rules) - set(config["config"]) - {"reset_states"}
+    missing = set(rules) - set(config["config"]) - fields.OPTIONAL
     if not complete:
         missing -= fields.NEW_FIELDS
     if missing:

@@ -138,8 +138,7 @@ TEXT = _rule(
     lambda value: type(value) is str and len(value) <= 1000,
 )
 NULL = _rule("null", lambda value: value is None)
-NUMBER = number()
-POSITIVE, NOT_NEGATIVE = number(above=0), number(least=0)
+NUMBER, POSITIVE, NOT_NEGATIVE = number(), number(above=0), number(least=0)
 FRACTION = number(least=0, most=1)
 AXIS = integer(-16, 16)
 UNITS = size("units")
@@ -396,5 +395,6 @@ KERAS_WRITER: dict[str, Rule] = {
 # Fields that files of older versions do not contain.
 NEW_FIELDS = {
     *("start_step", "end_token", "notes", "frozen", "initializer", "weight_dropout"),
-    *("reset_policy", "reset_states", "labels"),
+    *("reset_policy", "reset_states"),
 }
+OPTIONAL = {"reset_states", "labels"}

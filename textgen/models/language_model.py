@@ -577,7 +577,7 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
             "initializer": keras.saving.serialize_keras_object(self.initializer),
             "start_step": bool(self.start_step),
             "end_token": self.end_token,
-            "labels": list(self.labels),
+            **({"labels": list(self.labels)} if self.labels else {}),
             "frozen": frozen(self),
             "notes": self.notes,
         }

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ import numpy as np
 from textgen import files
 from textgen.messages import printable
 from textgen.text.labels import LineLabels
+from textgen.text.levels import quoted
 from textgen.text.tokenizer import Tokenizer
 from textgen.text.tokenizers import from_config
 
@@ -30,7 +31,7 @@ _ALIGNMENT = 64  # bytes
 
 _MAX_HEADER = 1 << 30  # bytes; a vocabulary of 16 million symbols has less
 
-_CHUNK = 1 << 20  # ids that are checked at a time
+_CHUNK = 1 << 20  # ids that are checked or converted at a time
 
 _FIELDS = {
     "tokens": int,
@@ -134,6 +135,69 @@ class PreparedCorpus:
             file.write(np.ascontiguousarray(piece, dtype.newbyteorder("<")).data)
         if self.labels is not None:
             file.write(np.ascontiguousarray(self.labels.numbers, _LABELS).data)
+
+    def with_ids(
+        self, pieces: Iterable[np.ndarray], path: str | os.PathLike[str] | None = None
+    ) -> "PreparedCorpus":
+        """Returns the corpus with other ids, which come in pieces.
+
+        Args:
+            pieces: Iterable of integer arrays. They are as many as the counts say.
+            path: path or `None`. The file of the ids; it is complete or not written at
+                all. `None` keeps them in memory. Defaults to `None`.
+
+        Raises:
+            OSError: The file cannot be written; an old one is unchanged.
+        """
+        dtype = np.dtype(np.min_scalar_type(len(self.tokenizer) - 1))
+        if path is not None:
+            with files.replacing(path) as file:
+                self.write(file, dtype, iter(pieces))
+            return PreparedCorpus.load(path)
+        ids, at = np.empty(int(self.counts.sum()), dtype), 0
+        for piece in pieces:
+            ids[at : at + len(piece)] = piece
+            at += len(piece)
+        return dataclasses.replace(self, ids=ids, path=None)
+
+    def with_tokenizer(
+        self, tokenizer: Tokenizer, path: str | os.PathLike[str] | None = None
+    ) -> "PreparedCorpus":
+        """Returns the corpus with the ids that its symbols have in another tokenizer.
+
+        The ids are converted in pieces, so that those of a file are never in memory as
+        a whole.
+
+        Args:
+            tokenizer: `Tokenizer` of the same level that has all symbols of that of the
+                corpus, such as `corpus.tokenizer.extended("xyz")`.
+            path: path or `None`. The file of the new ids. `None` keeps them in memory.
+                Defaults to `None`.
+
+        Raises:
+            OSError: The file cannot be written; an old one is unchanged.
+            ValueError: The tokenizer has another level, or lacks a symbol.
+        """
+        symbols = self.tokenizer.symbols
+        if tokenizer.level != self.tokenizer.level:
+            raise ValueError(
+                f"tokenizer has the level {tokenizer.level!r}, and the corpus "
+                f"{self.tokenizer.level!r}: prepare the text again with this tokenizer."
+            )
+        missing = next((each for each in symbols if each not in tokenizer), None)
+        if missing is not None:
+            raise ValueError(
+                f"tokenizer lacks the symbol {quoted(missing)} of the corpus: give one "
+                "that has all its symbols, such as corpus.tokenizer.extended(symbols)."
+            )
+        table = np.array([tokenizer.ids[symbol] for symbol in symbols])
+        counts = np.zeros(len(tokenizer), np.int64)
+        counts[table] = self.counts
+        corpus = dataclasses.replace(self, tokenizer=tokenizer, counts=counts)
+        table = table.astype(np.min_scalar_type(len(tokenizer) - 1))
+        starts = range(0, len(self), _CHUNK)
+        pieces = (table[self.ids[at : at + _CHUNK]] for at in starts)
+        return corpus.with_ids(pieces, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "PreparedCorpus":

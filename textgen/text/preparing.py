@@ -13,7 +13,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from textgen import files
 from textgen.text import corpora
 from textgen.text.byte_level import ByteTokenizer
 from textgen.text.labels import LineLabels
@@ -27,6 +26,7 @@ from textgen.text.levels import LEVELS, check_limits
 from textgen.text.normalization import check_form, normalized
 from textgen.text.prepared import FORMAT, PreparedCorpus
 from textgen.text.reading import CorpusReader
+from textgen.text.spool import Spool
 from textgen.text.tokenizer import Tokenizer
 from textgen.text.tokenizers import KINDS, learn
 
@@ -34,8 +34,6 @@ from textgen.text.tokenizers import KINDS, learn
 IN_MEMORY = 1 << 26
 
 REPLACEMENT = "\ufffd"  # the unknown symbol of a vocabulary of limited size
-
-_CHUNK = 1 << 20  # ids
 
 Progress = Callable[[int, int | None], None]
 
@@ -136,12 +134,12 @@ def prepare(
     reader = options.reader(source)
     if output is None:
         with io.BytesIO() as file:
-            return _collect(reader, options, tokenizer, file, progress).in_memory()
+            return _collect(reader, options, tokenizer, file, progress).finish()
     path = Path(os.path.realpath(output))
     if path.is_dir():
         raise IsADirectoryError(f"{output} is a folder: give the name of a file.")
     with tempfile.TemporaryFile(dir=path.parent) as file:
-        return _collect(reader, options, tokenizer, file, progress).write(output)
+        return _collect(reader, options, tokenizer, file, progress).finish(output)
 
 
 def prepare_or_reuse(
@@ -171,11 +169,36 @@ def prepare_or_reuse(
     with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=folder) as file:
         collected = _collect(reader, chosen, None, file, progress)
         if collected.size <= IN_MEMORY:
-            return collected.in_memory()
+            return collected.finish()
         if identity is None:  # such as standard input
             path = _place(chosen, collected.corpus.sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return collected.write(path)
+        return collected.finish(path)
+
+
+def convert_or_reuse(corpus: PreparedCorpus, tokenizer: Tokenizer) -> PreparedCorpus:
+    """Returns a corpus with the ids of another tokenizer that has all its symbols.
+
+    If the ids are in a file, the new ones go into a file of the cache folder. If it is
+    there already, it is used.
+
+    Args:
+        corpus: `PreparedCorpus`.
+        tokenizer: As for `PreparedCorpus.with_tokenizer`.
+    """
+    if corpus.path is None:
+        return corpus.with_tokenizer(tokenizer)
+    configs = [each.get_config() for each in (corpus.tokenizer, tokenizer)]
+    labels = None
+    if corpus.labels is not None:
+        digest = hashlib.sha256(corpus.labels.numbers.tobytes()).hexdigest()
+        labels = [corpus.labels.names, digest]
+    path = _cached([corpus.sha256, corpus.options, corpus.sources, configs, labels])
+    if path.is_file():
+        with contextlib.suppress(ValueError):  # damaged: made again
+            return PreparedCorpus.load(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return corpus.with_tokenizer(tokenizer, path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,45 +277,14 @@ class _Options:
 
 def _place(options: _Options, identity: Any) -> Path:
     """Returns the file in the cache folder for options and a corpus."""
-    key = json.dumps([FORMAT, dataclasses.astuple(options), identity])
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return _cached([dataclasses.astuple(options), identity])
+
+
+def _cached(key: list) -> Path:
+    """Returns the file in the cache folder for values that JSON can hold."""
+    data = json.dumps([FORMAT, *key]).encode("ascii")
+    name = hashlib.sha256(data).hexdigest()[:32]
     return corpora.cache_folder() / "prepared" / f"{name}.ids"
-
-
-class _Spool:
-    """Preliminary ids in a temporary file, in the smallest type for each part.
-
-    Args:
-        file: Binary file, open for reading and writing.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._parts: list[tuple[np.dtype, int]] = []
-
-    def append(self, ids: np.ndarray, size: int, counts: np.ndarray) -> np.ndarray:
-        """Adds ids below `size`; returns the counts of all ids, with theirs added."""
-        dtype, count = np.dtype(np.min_scalar_type(max(0, size - 1))), len(ids)
-        self._file.write(ids.astype(dtype).data)
-        if self._parts and self._parts[-1][0] == dtype:
-            count += self._parts.pop()[1]
-        self._parts.append((dtype, count))
-        if len(counts) < size:
-            counts = np.pad(counts, (0, 2 * size - len(counts)))
-        if size < 4 * len(ids):
-            counts[:size] += np.bincount(ids, minlength=size)
-        else:  # a large vocabulary: most counts do not change
-            found, number = np.unique(ids, return_counts=True)
-            counts[found] += number
-        return counts
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Yields all ids in pieces."""
-        self._file.seek(0)
-        for dtype, count in self._parts:
-            for at in range(0, count, _CHUNK):
-                data = self._file.read(min(_CHUNK, count - at) * dtype.itemsize)
-                yield np.frombuffer(data, dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,40 +293,28 @@ class _Collected:
 
     Args:
         corpus: `PreparedCorpus` without ids.
-        spool: `_Spool`.
+        spool: `Spool`.
         table: int array. The id for each preliminary id; -1 leaves it out.
         size: int. Bytes of the text in UTF-8.
     """
 
     corpus: PreparedCorpus
-    spool: _Spool
+    spool: Spool
     table: np.ndarray
     size: int
 
-    def in_memory(self) -> PreparedCorpus:
-        """Returns the corpus with ids in memory."""
-        ids = np.empty(int(self.corpus.counts.sum()), self._dtype)
-        at = 0
-        for piece in self._ids():
-            ids[at : at + len(piece)] = piece
-            at += len(piece)
-        return dataclasses.replace(self.corpus, ids=ids)
-
-    def write(self, path: str | os.PathLike[str]) -> PreparedCorpus:
-        """Writes the corpus to a file, and opens it."""
-        with files.replacing(path) as file:
-            self.corpus.write(file, self._dtype, self._ids())
-        return PreparedCorpus.load(path)
-
-    @property
-    def _dtype(self) -> np.dtype:
-        return np.dtype(np.min_scalar_type(len(self.corpus.tokenizer) - 1))
+    def finish(self, path: str | os.PathLike[str] | None = None) -> PreparedCorpus:
+        """Returns the corpus with its ids, in a file or in memory."""
+        return self.corpus.with_ids(self._ids(), path)
 
     def _ids(self) -> Iterator[np.ndarray]:
-        table = self.table.astype(np.int64 if self.table.min() < 0 else self._dtype)
+        complete = self.table.min() >= 0
+        # The smallest type is the fastest.
+        dtype = np.min_scalar_type(self.table.max()) if complete else np.int64
+        table = self.table.astype(dtype)
         for piece in self.spool:
             ids = table[piece]
-            yield ids if table.dtype == self._dtype else ids[ids >= 0]
+            yield ids if complete else ids[ids >= 0]
 
 
 def _collect(
@@ -345,7 +325,7 @@ def _collect(
     progress: Progress | None,
 ) -> _Collected:
     """Reads a corpus, and puts its preliminary ids into a temporary file."""
-    learner, spool = options.learner(tokenizer), _Spool(file)
+    learner, spool = options.learner(tokenizer), Spool(file)
     digest, size, characters = hashlib.sha256(), 0, 0
 
     def read() -> Iterator[str]:
