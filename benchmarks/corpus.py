@@ -1,6 +1,6 @@
 """Measures large corpora: time and memory of `prepare` and of trainings on the ids.
 
-    python benchmarks/corpus.py [prepare] [train] [lines] [words] [--gigabytes 1]
+    python benchmarks/corpus.py [PART …] [--gigabytes 1]
 
 The texts are made by this script: words of about 200 different characters, in lines of
 different lengths, in UTF-8.
@@ -13,6 +13,9 @@ different lengths, in UTF-8.
   with running text, in turns. The memory, also compared with the import of TensorFlow,
   is that of both models in one process.
 - `words`: memory of a training step and of `score` with 50,000 words.
+- `sampled`: the sampled softmax with 10,000 and 50,000 words, and with the words of
+  tinyshakespeare: steps per second, and the exact held-out loss of trainings of equal
+  time, in turns with the full softmax.
 
 Without an argument, all of them run. The memory is the largest anonymous memory of a
 process: a mapped file is in the page cache, which the system takes back when it needs
@@ -36,6 +39,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import numpy as np
 
 import textgen
@@ -44,6 +48,8 @@ BLOCK = 8_000_000  # characters of each of a few blocks that are repeated
 BLOCKS = 6
 WORDS = 50_000
 LEVELS = ("character", "byte", "word", "bpe")
+SAMPLES = (0, 512, 1024, 2048)  # drawn tokens of a sampled softmax; 0: all tokens
+TURNS, TURN = 4, 15.0  # turns of each training, and seconds of one
 ROUNDS = 7  # of two datasets that take turns
 
 
@@ -251,6 +257,74 @@ def many_words(path: str) -> dict[str, Any]:
     return {"size": size, "training": training, "mb": peak.more}
 
 
+def compare_sampled(path: str, size: str) -> dict[str, Any]:
+    """Compares trainings with a sampled softmax and with the full one, in turns."""
+    corpus = textgen.prepare(path, level="word", vocabulary_size=int(size) or None)
+    train, held_out = textgen.split(corpus.ids[:2_000_000], 0.02)
+    validation = textgen.SequenceDataset(held_out, 32, 32)
+    models: dict[int, Any] = {}
+    rates: dict[int, list[float]] = {}
+    for count in SAMPLES:
+        keras.utils.set_random_seed(0)
+        model = textgen.LanguageModel(
+            corpus.tokenizer,
+            units=256,
+            embedding=256,
+            tie_weights=True,
+            layer_norm=True,
+            return_sequences=True,
+        )
+        optimizer = keras.optimizers.Adam(3e-3, beta_2=0.99, global_clipnorm=1.0)
+        model.compile(optimizer, sampled_softmax=count)
+        models[count], rates[count] = model, []
+    nats: dict[int, list[float]] = {count: [] for count in SAMPLES}
+    for turn in range(TURNS):
+        dataset = textgen.SequenceDataset(train, 32, 32, seed=turn)
+        for count, model in models.items():
+            clock = Clock(TURN)
+            model.fit(dataset, epochs=100, callbacks=[clock], verbose=0)
+            rates[count].append(clock.rate)
+            nats[count].append(model.evaluate(validation, verbose=0))
+    return {
+        "size": len(corpus.tokenizer),
+        "rates": {count: statistics.median(each) for count, each in rates.items()},
+        "nats": nats,
+    }
+
+
+class Clock(keras.callbacks.Callback):
+    """Ends a training after some seconds; the first step, which compiles, is free."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds, self.steps, self.start, self.rate = seconds, -1, 0.0, 0.0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Counts a step."""
+        now = time.perf_counter()
+        self.steps += 1
+        if not self.steps:
+            self.start = now
+        elif now - self.start > self.seconds:
+            self.rate = self.steps / (now - self.start)
+            self.model.stop_training = True
+
+
+def report_sampled(folder: Path, _: float) -> dict[str, Any]:
+    """Prints the speed and the loss with a sampled softmax."""
+    results = {}
+    texts = [(str(folder / "small.txt"), 10_000), (str(folder / "small.txt"), WORDS)]
+    for path, size in [*texts, ("tinyshakespeare", 0)]:
+        result = child("compare_sampled", path, str(size))
+        results[f"{Path(path).stem} {size}"] = result
+        print(f"\n{result['size']:,} words of {Path(path).stem}, {TURN:g} s in turns")
+        for count in SAMPLES:
+            ratio = result["rates"][str(count)] / result["rates"]["0"]
+            curve = ", ".join(f"{each:.3f}" for each in result["nats"][str(count)])
+            print(f"  {count or 'all':>5}: {ratio:.2f} x steps/s; nats {curve}")
+    return results
+
+
 def report_prepare(folder: Path, megabytes: float) -> dict[str, Any]:
     """Prints the speed of `prepare`."""
     results = {}
@@ -338,10 +412,14 @@ PARTS = {
     "train": report_train,
     "lines": report_lines,
     "words": report_words,
+    "sampled": report_sampled,
 }
 CHILDREN = {
     function.__name__: function
-    for function in (prepare_once, train_once, compare_sizes, compare_lines, many_words)
+    for function in (
+        *(prepare_once, train_once, compare_sizes, compare_lines, many_words),
+        compare_sampled,
+    )
 }
 
 

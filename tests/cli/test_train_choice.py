@@ -11,7 +11,7 @@ import pytest
 from command_line import TEXT, run
 
 import textgen
-from textgen.advice import suggestion
+from textgen.advice import rules, suggestion
 from textgen.cli import train_choice, train_options
 from textgen.training import time_budget
 
@@ -170,6 +170,32 @@ def test_dry_run_prints_a_command_and_python_that_do_the_same(fast_clock, capsys
     optimizer, other = scope["model"].optimizer, model.optimizer
     assert optimizer.beta_2 == other.beta_2
     assert optimizer.global_clipnorm == other.global_clipnorm
+
+
+def test_a_large_vocabulary_gets_a_sampled_softmax(fast_clock, capsys, monkeypatch):
+    monkeypatch.setattr(rules, "SAMPLED_FROM", 20)
+    monkeypatch.setattr(rules, "SAMPLED", 8)
+    pathlib.Path("text.txt").write_text(TEXT)
+    command = ["train", "text.txt", "-o", "a.keras", "--overwrite", "--units", 8]
+    command += ["--epochs", 1, "--max-new-tokens", 0]
+    assert run(*command) == 0
+    assert textgen.load("a.keras").sampled_softmax == 8
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "a sampled softmax of 8 tokens" in printed
+    assert "the held-out loss is exact" in printed
+    assert run(*command, "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "--sampled-softmax 8" in printed
+    assert "compile(setup.optimizer(), sampled_softmax=setup.sampled_soft" in printed
+    assert run(*command, "--sampled-softmax", 0) == 0
+    assert textgen.load("a.keras").sampled_softmax == 0
+    assert "sampled" not in capsys.readouterr().out
+    assert run(*command, "--sampled-softmax", -1) == 2
+    assert run(*command, "--sampled-softmax", 999) == 2
+    assert (
+        "--sampled-softmax 999 must be at least 0, and at most 28"
+        in capsys.readouterr().err
+    )
 
 
 def test_windows_are_the_setup_of_the_courses(capsys):

@@ -8,6 +8,8 @@ from textgen.layers.cells import CELLS
 
 _DEFAULTS = Setup()
 
+_LOSS = " The training loss is that of the sampled softmax; the held-out loss is exact."
+
 
 def explain(choice: Any) -> str:
     """Returns a paragraph that explains a `Suggestion`."""
@@ -35,6 +37,8 @@ def explain(choice: Any) -> str:
         dropout = f"dropout {setup.dropout:g}"
     if setup.precision != _DEFAULTS.precision:
         dropout += f", {setup.precision}"
+    if setup.sampled_softmax:
+        dropout += f", a sampled softmax of {setup.sampled_softmax:,} tokens"
     speed, time = "", f"In {choice.minutes:.3g} minutes, this machine reads it"
     if choice.tokens_per_second is None:
         time = "The training reads it"
@@ -43,7 +47,7 @@ def explain(choice: Any) -> str:
     return (
         f"The text has {text}, and {len(choice.vocabulary):,} different tokens. "
         f"{read}. {time} about {_times(choice.passes)} with {network}, {dropout} and "
-        f"batches of {setup.batch_size}{speed}."
+        f"batches of {setup.batch_size}{speed}.{_LOSS if setup.sampled_softmax else ''}"
     )
 
 
@@ -70,6 +74,9 @@ def python(
         fit += f",\n          callbacks=[textgen.TimeBudget({minutes!r})]"
     fit += ")"
     labels = ", corpus.labels.names" if labelled else ""
+    compiling = "model.compile(setup.optimizer())"
+    if setup.sampled_softmax:
+        compiling = f"{compiling[:-1]}, sampled_softmax=setup.sampled_softmax)"
     fields = ", ".join(
         f"{field.name}={getattr(setup, field.name)!r}"
         for field in dataclasses.fields(setup)
@@ -83,7 +90,7 @@ def python(
             f"parts = setup.split(corpus, {validation!r})",
             "train, validation, length = setup.datasets(*parts, corpus.tokenizer)",
             f"model = setup.model(corpus.tokenizer, length{labels})",
-            "model.compile(setup.optimizer())",
+            compiling,
             fit,
         ]
     )

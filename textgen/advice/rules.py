@@ -18,6 +18,9 @@ TIMED = (128, 384)  # widths whose step is timed
 
 MANY_TOKENS = 1000  # of a vocabulary: then input and output share their vectors
 
+# Of a vocabulary: then training steps draw so many tokens for the softmax.
+SAMPLED_FROM, SAMPLED = 8000, 1024
+
 EMBEDDING = 64  # for small vocabularies
 
 SHORTEST = 500  # tokens; in a shorter text, a held-out part says nothing
@@ -52,7 +55,7 @@ def frame(
         given: Fields of `Setup` that are fixed.
     """
     kind = given.get("kind", "lines" if facts.separate_lines else "sequences")
-    if kind == "windows":
+    if kind == "windows":  # one target in a window: the output takes little time
         return Setup(**{**given, "kind": kind})
     chosen: dict[str, Any] = {"kind": kind, "layer_norm": True, "beta_2": 0.99}
     if given.get("clip_value") is None:
@@ -61,6 +64,8 @@ def frame(
         tied = vocabulary_size > MANY_TOKENS
         chosen["tie_weights"] = tied
         chosen["embedding"] = None if tied else min(EMBEDDING, vocabulary_size)
+    if vocabulary_size >= SAMPLED_FROM:
+        chosen["sampled_softmax"] = SAMPLED
     if kind == "lines":
         # As many updates in a pass as possible, but rows for each core.
         chosen["batch_size"] = min(32, max(8, facts.lines // 100))

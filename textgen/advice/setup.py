@@ -48,6 +48,7 @@ class Setup:
         clip_norm: float or `None`. Limit of the norm of all gradients together.
         gradient_accumulation_steps: int. As for Keras's optimizers.
         precision: str. A dtype policy of Keras.
+        sampled_softmax: int. As for `LanguageModel.compile`; 0 switches it off.
     """
 
     kind: str = "windows"
@@ -70,6 +71,7 @@ class Setup:
     clip_norm: float | None = None
     gradient_accumulation_steps: int = 1
     precision: str = "float32"
+    sampled_softmax: int = 0
 
     def model_arguments(self, length: int | None = None) -> dict[str, Any]:
         """Returns the arguments of `LanguageModel`, apart from the vocabulary.

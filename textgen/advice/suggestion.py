@@ -96,7 +96,9 @@ class Suggestion:
         train, validation, length = self.setup.datasets(*parts, self.vocabulary, seed)
         labels = text.labels.names if text.labels is not None else ()
         model = self.setup.model(self.vocabulary, length, labels)
-        model.compile(self.setup.optimizer())
+        model.compile(
+            self.setup.optimizer(), sampled_softmax=self.setup.sampled_softmax
+        )
         return model, train, validation
 
 
@@ -167,7 +169,9 @@ def suggest(
     if not fixed:
         speeds = Speeds(
             timed,
-            lambda units: rules.weights_of(rules.widened(setup, units, given), size),
+            lambda units: rules.weights_of(
+                rules.widened(setup, units, given), setup.sampled_softmax or size
+            ),
             rules.TIMED,
         )
     elif epochs is None:

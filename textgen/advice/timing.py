@@ -27,7 +27,7 @@ def step_seconds(setup: Setup, vocabulary: Tokenizer, length: int) -> float:
         length: int. Number of steps of a sequence.
     """
     model = setup.model(vocabulary, length)
-    model.compile(setup.optimizer())
+    model.compile(setup.optimizer(), sampled_softmax=setup.sampled_softmax)
     ids = np.random.default_rng(0).integers(
         len(vocabulary), size=(2, setup.batch_size, length)
     )

@@ -202,6 +202,7 @@ def _prepare(
         model.compile(
             setup.optimizer(_learning_rate(keras, arguments, len(train))),
             jit_compile="auto" if arguments.jit is None else arguments.jit,
+            sampled_softmax=setup.sampled_softmax,
         )
     else:
         if model.vocabulary != vocabulary:  # an old checkpoint lacks the options

@@ -21,6 +21,7 @@ SAME = (
     *("cell", "units", "embedding", "tie_weights", "layer_norm", "dropout"),
     *("recurrent_dropout", "weight_dropout", "sequence_length", "precision", "jit"),
     *("gradient_accumulation_steps", "seed", "deterministic", "windows", "stateful"),
+    "sampled_softmax",
 )
 
 # These can change after an epoch, but not within it.
@@ -45,6 +46,7 @@ MINIMUMS = {
     "weight_decay": 0,
     "gradient_accumulation_steps": 1,
     "early_stopping": 1,
+    "sampled_softmax": 0,
     "temperatures": 0,
     "seed": 0,
     "keep": 1,

@@ -18,6 +18,7 @@ CHOICES = (
     *("recurrent_dropout", "weight_dropout", "stateful", "sequence_length"),
     *("sequence_stride", "batch_size", "learning_rate", "beta_2", "weight_decay"),
     *("clip_value", "clip_norm", "gradient_accumulation_steps", "precision"),
+    "sampled_softmax",
 )
 
 COURSE_EPOCHS = 10

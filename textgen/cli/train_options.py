@@ -256,23 +256,35 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="stop after N epochs without a lower validation loss",
     )
     add(
+        "--stateful",
+        action=argparse.BooleanOptionalAction,
+        help="with --many-to-many, let each batch continue the one before, and carry "
+        "the state from one to the next (no)",
+    )
+    _add_computation(add)
+    _add_reproducibility(add)
+
+
+def _add_computation(add: Any) -> None:
+    add(
         "--precision",
         choices=PRECISIONS,
         help="numerical precision; the mixed ones compute in 16 bits, with weights in "
         "float32 (float32)",
     )
     add(
+        "--sampled-softmax",
+        type=int,
+        metavar="N",
+        help="number of tokens that a training step draws for the softmax, in place of "
+        "all tokens of a large vocabulary; the printed training loss is then that of "
+        "the drawn tokens, and the validation loss is exact (0: all tokens)",
+    )
+    add(
         "--jit",
         action=argparse.BooleanOptionalAction,
         help="compile the training step with XLA, or do not (default: Keras decides)",
     )
-    add(
-        "--stateful",
-        action=argparse.BooleanOptionalAction,
-        help="with --many-to-many, let each batch continue the one before, and carry "
-        "the state from one to the next (no)",
-    )
-    _add_reproducibility(add)
 
 
 def _add_reproducibility(add: Any) -> None:

@@ -102,6 +102,26 @@ class TiedOutput(keras.layers.Layer):
         return (*input_shape[:-1], self.size)
 
 
+def logits_of(layer: Any, inputs: Any, ids: Any) -> Any:
+    """Returns some of the logits of an output layer.
+
+    Args:
+        layer: `TiedOutput`, or `keras.layers.Dense` with a bias and no activation.
+        inputs: `(…, H)`.
+        ids: int32 tensor of shape `(C,)`, none negative.
+
+    Returns:
+        Tensor of shape `(…, C)`.
+    """
+    inputs = ops.cast(inputs, layer.compute_dtype)
+    if isinstance(layer, TiedOutput):
+        kernel = ops.transpose(lookup(ids, layer.embedding.embeddings))
+    else:
+        kernel = ops.take(layer.kernel, ids, axis=1)
+    bias = lookup(ids, ops.expand_dims(layer.bias, 1))[:, 0]
+    return ops.matmul(inputs, kernel) + bias
+
+
 def lookup(ids: Any, kernel: Any) -> Any:
     """Returns rows of a kernel: the same as one-hot rows times the kernel.
 

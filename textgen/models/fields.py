@@ -346,10 +346,10 @@ COMPILATION: dict[str, Rule] = {
     "loss_weights": optional(one_or_more(NUMBER)),
     "metrics": method("check_metrics"),
     "weighted_metrics": method("check_metrics"),
-    "run_eagerly": BOOL,
+    **_rules(BOOL, "run_eagerly jit_compile"),
     "steps_per_execution": integer(1),
-    "jit_compile": BOOL,
     "frozen": each(TEXT),
+    "sampled_softmax": integer(1),
 }
 
 # === textgen's models ===

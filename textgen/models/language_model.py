@@ -8,6 +8,7 @@ its constructor and its configuration.)
 """
 
 import contextlib
+import functools
 import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,13 @@ from textgen.decoding.writer import Writer
 from textgen.layers.architecture import architecture_of
 from textgen.layers.carried_states import CarriedStates
 from textgen.layers.cells import layer_class
-from textgen.layers.inputs import Embedding, OneHot, TiedOutput, is_one_hot
+from textgen.layers.inputs import (
+    Embedding,
+    OneHot,
+    TiedOutput,
+    is_one_hot,
+    logits_of,
+)
 from textgen.models import keras_writer
 from textgen.models.arguments import (
     check_arguments,
@@ -35,6 +42,7 @@ from textgen.models.saving import OneFile
 from textgen.text import tokenizers
 from textgen.text.labels import check_names
 from textgen.text.tokenizer import Tokenizer
+from textgen.training import sampled_softmax
 from textgen.training.feeding import batch_shape
 from textgen.training.freezing import freeze, frozen
 from textgen.training.trainer import Trainer
@@ -321,7 +329,7 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
         x, states = self._features(inputs, states, training)
         if carrying:
             self.carried_states.write(self._purpose, keras.tree.flatten(states))
-        return self.output_layer(x)
+        return x if self._sampling else self.output_layer(x)
 
     def _features(self, inputs: Any, states: list, training: bool = False) -> tuple:
         """Returns the input of the output layer, and the final states of each layer.
@@ -433,6 +441,26 @@ class LanguageModel(OneFile, Extendable, Writer, Trainer):
         """Evaluates one batch; a stateful model carries a separate state."""
         with self._carrying("evaluation"):
             return super().test_step(*args, **kwargs)
+
+    @property
+    def _sampling(self) -> bool:
+        """Whether this is a training step, and computes some of the logits only."""
+        return self.sampled_softmax > 0 and self._purpose == "training"
+
+    def candidates(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
+        """Returns targets and logits for the loss; some logits of a sampled softmax."""
+        if not self._sampling:
+            return y, y_pred
+        ends = self._draws
+        if ends is None:  # the data are not a dataset of textgen
+            ends = sampled_softmax.limits(None, len(self.vocabulary))
+        return sampled_softmax.candidate_logits(
+            y,
+            y_pred,
+            self.sampled_softmax,
+            ends,
+            functools.partial(logits_of, self.output_layer),
+        )
 
     def carried_variables(self) -> list:
         """Returns the variables of the state that `fit` carries from batch to batch."""

@@ -264,3 +264,18 @@ def class_weights(weights: Any, y_true: Any, rank: int) -> Any:
     ids = ops.cast(y_true, "int32")
     found = ops.take(weights, ops.maximum(ids, 0), axis=0)
     return ops.where(ids < 0, 1, found)
+
+
+def weighted(data: Any, weights: np.ndarray, rank: int) -> tuple[Any, Any, Any]:
+    """Returns a batch whose sample weights are multiplied by class weights.
+
+    Args:
+        data: Batch, as in `train_step` of Keras.
+        weights: float array of shape `(V,)`. Weight of each id.
+        rank: int. Number of axes of targets in the form of ids.
+    """
+    x, y, given = keras.utils.unpack_x_y_sample_weight(data)
+    by_class = class_weights(ops.convert_to_tensor(weights), y, rank)
+    if given is not None:
+        by_class = by_class * weights_like(ops.cast(given, by_class.dtype), by_class)
+    return x, y, by_class

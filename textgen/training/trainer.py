@@ -5,6 +5,8 @@ mean over all targets, and unsuitable data raise an error before the training st
 
 Names of dimensions: N examples in a batch, T steps, V tokens of the vocabulary, H units
 of a layer.
+
+(More than 400 lines: a third is the lists of arguments that Keras's methods have.)
 """
 
 import contextlib
@@ -23,6 +25,8 @@ from textgen.training import compiling, feeding, losses, resuming
 from textgen.training.freezing import freeze, frozen
 from textgen.training.lengths import Lengths
 from textgen.training.metrics import WeightedMean
+from textgen.training.sampled_softmax import check as check_sampled
+from textgen.training.sampled_softmax import limits
 
 
 class Trainer(keras.Model):
@@ -37,6 +41,7 @@ class Trainer(keras.Model):
         end_token: int or `None`. The id that ends a text; `fit` copies it likewise.
         output_kind: `"logits"` or `"probabilities"`. Output of the model.
         reset_policy: `"epoch"` or `"never"`. When `fit` sets the carried state to zero.
+        sampled_softmax: int. The argument of `compile`.
     """
 
     vocabulary: Tokenizer
@@ -46,6 +51,7 @@ class Trainer(keras.Model):
     stateful: bool = False
     output_kind: str = "logits"
     reset_policy: str = "epoch"
+    sampled_softmax: int = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,6 +60,7 @@ class Trainer(keras.Model):
         self._class_weight: np.ndarray | None = None
         self._frozen_at_compile: list[str] = []
         self._lengths = Lengths()
+        self._draws: np.ndarray | None = None  # see `sampled_softmax.limits`
 
     def computation(self) -> str:
         """Returns device and dtype in one line, such as `CPU (2 cores), float32`."""
@@ -84,6 +91,7 @@ class Trainer(keras.Model):
         steps_per_execution: int = 1,
         jit_compile: Any = "auto",
         auto_scale_loss: bool = True,
+        sampled_softmax: int | None = None,
     ) -> None:
         """Configures the model for training; the arguments are those of Keras.
 
@@ -101,10 +109,15 @@ class Trainer(keras.Model):
                 cross-entropy and accuracy accept the same targets as the loss.
             weighted_metrics: As in Keras; they apply sample weights as the loss does.
             run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: As in Keras.
+            sampled_softmax: int or `None`. Number of drawn tokens of a `LanguageModel`:
+                training steps compute the logits of these and of the targets only, and
+                report the loss that this gives (see `training/sampled_softmax.py`). The
+                validation loss is exact. Faster for vocabularies of thousands of
+                tokens; without metrics only. Defaults to `None`, all tokens.
 
         Raises:
             ValueError: The loss or a metric expects probabilities but the model returns
-                logits, or the reverse.
+                logits, or the reverse; or the model cannot have a sampled softmax.
         """
         dtype = self.variable_dtype
         # Keras creates objects that have no dtype argument in floatx.
@@ -122,6 +135,9 @@ class Trainer(keras.Model):
                 jit_compile=jit_compile,
                 auto_scale_loss=auto_scale_loss,
             )
+        self.sampled_softmax = check_sampled(
+            sampled_softmax, self, self.loss, [metrics, weighted_metrics]
+        )
         # The optimizer's variables must exist before a file is loaded into them.
         self.optimizer.build(self.trainable_variables)
         self._frozen_at_compile = frozen(self)
@@ -130,10 +146,10 @@ class Trainer(keras.Model):
         """Returns the arguments of `compile`, and the layers that were frozen then."""
         if not self.compiled:
             return {}
-        return {
-            **super().get_compile_config(),
-            "frozen": self._frozen_at_compile,
-        }
+        config = {**super().get_compile_config(), "frozen": self._frozen_at_compile}
+        if self.sampled_softmax:
+            config["sampled_softmax"] = self.sampled_softmax
+        return config
 
     def compile_from_config(self, config: dict, strict: bool = False) -> None:
         """Compiles the model like the saved model.
@@ -174,6 +190,7 @@ class Trainer(keras.Model):
         training: bool = True,
     ) -> Any:
         """Returns the loss of a batch, and adds it to the mean over all targets."""
+        y, y_pred = self.candidates(y, y_pred)
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         weight: Any = ops.shape(y_pred)[0]
         if isinstance(self.loss, losses.CrossEntropy):
@@ -184,6 +201,10 @@ class Trainer(keras.Model):
             )
         self._mean_loss.update_state(loss * backend.num_replicas(), weight)
         return loss
+
+    def candidates(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
+        """Returns targets and predictions for the loss."""
+        return y, y_pred
 
     def get_metrics_result(self) -> dict:
         """Returns the values of loss and metrics by name."""
@@ -196,18 +217,8 @@ class Trainer(keras.Model):
         # On JAX, the first argument is the state.
         *state, data = args
         if self._class_weight is not None:
-            x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-            by_class = losses.class_weights(
-                ops.convert_to_tensor(self._class_weight),
-                y,
-                2 if self.return_sequences else 1,
-            )
-            if weights is not None:
-                weights = losses.weights_like(
-                    ops.cast(weights, by_class.dtype), by_class
-                )
-                by_class = by_class * weights
-            data = (x, y, by_class)
+            rank = 2 if self.return_sequences else 1
+            data = losses.weighted(data, self._class_weight, rank)
         with self._lengths.step("train"):
             return super().train_step(*state, data, **kwargs)
 
@@ -260,6 +271,7 @@ class Trainer(keras.Model):
             self._check_order(data)
         if isinstance(x, Dataset):
             self.start_step, self.end_token = x.start_step, x.end_of_line
+            self._count(x)
         self._lengths.expect(self, "train", x)
         if verbose != 0:
             print(f"Training on {self.computation()}", flush=True)
@@ -369,6 +381,14 @@ class Trainer(keras.Model):
     def separate_states(self, x: Any, batch_size: int | None) -> Iterator[None]:
         """Protects the state of `fit` during an evaluation."""
         yield
+
+    def _count(self, x: Dataset) -> None:
+        """Counts the tokens of a dataset, for the draws of a sampled softmax."""
+        if self.compiled and self.sampled_softmax:
+            draws = limits(x.ids, len(self.vocabulary))
+            if self._draws is None or not np.array_equal(draws, self._draws):
+                self._draws = draws
+                self.make_train_function(force=True)  # the old one has other draws
 
     def check_data(self, x: Any, batch_size: int | None) -> None:
         """Raises ValueError if the data do not fit the model."""
