@@ -9,9 +9,8 @@ different lengths, in UTF-8.
 - `train`: additional memory of a training on all ids, compared with the import of
   TensorFlow, and time to the first batch, each for sequences and for lines in a process
   of its own; time of a step, compared with 10 MB of text, in turns.
-- `lines`: a million lines, one of them of a megabyte: characters per second, compared
-  with running text, in turns. The memory, also compared with the import of TensorFlow,
-  is that of both models in one process.
+- `lines`: a million lines, one of them of a megabyte: memory as above, with a batch of
+  the longest lines; characters per second, compared with running text, in turns.
 - `words`: memory of a training step and of `score` with 50,000 words.
 - `sampled`: the sampled softmax with 10,000 and 50,000 words, and with the words of
   tinyshakespeare: steps per second, and the exact held-out loss of trainings of equal
@@ -153,14 +152,29 @@ def train_once(path: str, kind: str) -> dict[str, Any]:
     peak = Peak()
     start = time.perf_counter()
     corpus = textgen.PreparedCorpus.load(path)
+    batches = []
     if kind == "lines":
-        dataset = line_dataset(corpus)
+        lines = lines_of(corpus)
+        dataset = line_dataset(corpus, lines=lines)
+        longest = np.argpartition(lines.lengths, -32)[-32:]
+        batches = [lines.examples(longest, dataset.bucket_steps[-1])]
     else:
         dataset = textgen.SequenceDataset(textgen.split(corpus.ids, 0.01)[0], 64, 32)
     dataset[0]
     first = time.perf_counter() - start
-    small_model(corpus.tokenizer).fit(dataset, steps_per_epoch=50, verbose=0)
-    return {"mb": peak.more, "first": first}
+    model = small_model(corpus.tokenizer)
+    model.fit(dataset, steps_per_epoch=50, verbose=0)
+    for batch in batches:
+        model.train_on_batch(*batch)
+    steps = list(getattr(dataset, "bucket_steps", [64]))
+    return {"mb": peak.more, "first": first, "steps": steps}
+
+
+def lines_of(corpus: Any) -> Any:
+    """Returns the lines of a corpus."""
+    from textgen.lines import lines_of_corpus  # imports Keras
+
+    return lines_of_corpus(corpus)
 
 
 def line_dataset(corpus: Any, **options: Any) -> Any:
@@ -209,32 +223,15 @@ def compare_sizes(large: str, small: str) -> dict[str, Any]:
 
 
 def compare_lines(path: str) -> dict[str, Any]:
-    """Compares lines of which one is very long with running text."""
-    import tensorflow
-
-    tensorflow.constant(0)
-    peak = Peak()
-    start = time.perf_counter()
+    """Compares the speed of lines, of which one is very long, and of running text."""
     corpus = textgen.PreparedCorpus.load(path)
-    from textgen.lines import Lines
-
-    lines = Lines(corpus.ids, corpus.tokenizer.ids["\n"])
-    dataset = line_dataset(corpus, lines=lines)
-    dataset[0]
-    first = time.perf_counter() - start
+    lines = lines_of(corpus)
     text = textgen.SequenceDataset(corpus.ids, 64, 32)
-    model = small_model(corpus.tokenizer, 256)
-    ways = {
-        "lines": speed(model, dataset, 120),
-        "text": speed(small_model(corpus.tokenizer, 256), text, 120),
-    }
-    return {
-        **turns(ways),
-        "first": first,
-        "mb": peak.more,
-        "count": len(lines),
-        "longest": int(lines.lengths.max()),
-    }
+    ways = {}
+    for name, dataset in (("lines", line_dataset(corpus, lines=lines)), ("text", text)):
+        ways[name] = speed(small_model(corpus.tokenizer, 256), dataset, 120)
+    longest = int(lines.lengths.max())
+    return {**turns(ways), "count": len(lines), "longest": longest}
 
 
 def many_words(path: str) -> dict[str, Any]:
@@ -349,7 +346,8 @@ def report_train(folder: Path, megabytes: float) -> dict[str, Any]:
         result[kind] = child("train_once", large, kind)
         print(
             f"  {kind:10} {result[kind]['mb']:,.0f} MB more than the import of "
-            f"TensorFlow; first batch after {result[kind]['first']:.2f} s"
+            f"TensorFlow, with batches of {result[kind]['steps']} steps; first batch "
+            f"after {result[kind]['first']:.2f} s"
         )
     rates = child("compare_sizes", large, small)
     print(f"  speed / that on 10 MB: {rates['large'] / rates['small']:.2f}")
@@ -357,14 +355,15 @@ def report_train(folder: Path, megabytes: float) -> dict[str, Any]:
 
 
 def report_lines(folder: Path, _: float) -> dict[str, Any]:
-    """Prints the speed of lines."""
-    result = child("compare_lines", str(folder / "lines.ids"))
+    """Prints memory and speed of lines."""
+    path = str(folder / "lines.ids")
+    result = {**child("train_once", path, "lines"), **child("compare_lines", path)}
     print(
         f"\n{result['count']:,} lines, the longest of {result['longest']:,} characters:"
-        f" {result['lines']:,.0f} characters/s, running text {result['text']:,.0f}: "
-        f"{result['lines'] / result['text']:.2f}; first batch after "
-        f"{result['first']:.1f} s; both need {result['mb']:,.0f} MB more than "
-        "the import of TensorFlow"
+        f" {result['mb']:,.0f} MB more than the import of TensorFlow, with batches of "
+        f"{result['steps']} steps; first batch after {result['first']:.1f} s; "
+        f"{result['lines']:,.0f} characters/s, running text {result['text']:,.0f}: "
+        f"{result['lines'] / result['text']:.2f}"
     )
     return result
 
