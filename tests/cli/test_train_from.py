@@ -122,6 +122,22 @@ def test_model_with_words_is_read_in_words():
     assert textgen.load("a.keras").vocabulary == vocabulary
 
 
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_prompts_are_read_as_the_model_reads_them(lowercase, monkeypatch):
+    """The text is the same ids, whether or not it was prepared in lower case."""
+    tokenizer = textgen.ByteTokenizer(lowercase=lowercase)
+    textgen.LanguageModel(tokenizer, units=4, return_sequences=True).save("old.keras")
+    untrained(monkeypatch)
+    assert run("prepare", "text.txt", "-o", "a.ids", "--level", "byte") == 0
+    command = ["prepare", "text.txt", "-o", "b.ids", "--level", "byte", "--lowercase"]
+    assert run(*command) == 0
+    for corpus in ("text.txt", "a.ids", "b.ids"):
+        command = ["train", corpus, "-o", "new.keras", "--from", "old.keras", *OPTIONS]
+        assert run(*command, "--overwrite") == 0
+        assert textgen.load("new.keras").vocabulary == tokenizer
+        assert run("evaluate", "old.keras", corpus) == 0
+
+
 def test_resume():
     old_model()
     command = ["train", "text.txt", "-o", "a.keras", "--from", "old.keras"]

@@ -48,6 +48,33 @@ def dictated(ids):
 
 
 @EACH
+def test_prompt_has_the_form_of_the_training_text(kind, tmp_path):
+    corpus = textgen.prepare(
+        iter([4 * TEXT]),
+        level=kind,
+        vocabulary_size=None if kind == "byte" else 270,
+        lowercase=True,
+        normalization="nfkc",
+    )
+    model = make(corpus.tokenizer, cell="gru", units=6, return_sequences=True)
+    model.save(tmp_path / "a.keras")
+    model = textgen.load(tmp_path / "a.keras")
+    prompt, plain = "The ＣＡＴ is nai\u0308ve", "the cat is naïve"
+    whole = model.generate(plain, 20, stop=(), seed=1)
+    assert whole.startswith(plain)
+    rest = whole.removeprefix(plain)
+    assert len(rest) > 3
+    assert model.generate(prompt, 20, stop=(), seed=1) == prompt + rest
+    assert "".join(model.stream(prompt, 20, stop=(), seed=1)) == prompt + rest
+    np.testing.assert_array_equal(model.embed(prompt), model.embed(plain))
+    # A text to score is read as it is.
+    expected = of_text(model, prompt, 1)
+    np.testing.assert_allclose(
+        model.score(prompt).log_probs, expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@EACH
 def test_any_number_of_tokens_gives_whole_characters(kind):
     model = shared(kind)
     ids = model.vocabulary.encode(TEXT).tolist()

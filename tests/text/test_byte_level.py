@@ -142,6 +142,61 @@ def test_configuration():
             ByteTokenizer.from_config(wrong)
 
 
+PROMPTS = [  # the form of the text of a training, a prompt, and the same in this form
+    ({"lowercase": True}, "Shall I, ΣΑΣ?", "shall i, σας?"),
+    ({"lowercase": True}, "E\u0301\ud800", "e\u0301\ud800"),
+    ({"normalization": "nfc"}, "Cafe\u0301 Ａ", "Café Ａ"),
+    ({"normalization": "nfkc"}, "Cafe\u0301 ＡＢ ﬁ", "Café AB fi"),
+    ({"lowercase": True, "normalization": "nfkc"}, "CAFE\u0301 ＡＢ ﬁ", "café ab fi"),
+    ({"lowercase": True, "normalization": "nfc"}, "", ""),
+]
+
+
+@pytest.mark.parametrize(("form", "prompt", "expected"), PROMPTS)
+def test_prompts_have_the_form_of_the_training_text(form, prompt, expected):
+    tokenizer = ByteTokenizer(**form)
+    ids = tokenizer.encode(prompt, match_case=False)
+    assert ids.astype(np.uint8).tobytes() == expected.encode("utf-8", "surrogatepass")
+    # Other texts are encoded as they are.
+    assert tokenizer.decode(tokenizer.encode(prompt)) == prompt
+    encoder = tokenizer.encoder()
+    assert tokenizer.decode([*encoder.feed(prompt), *encoder.flush()]) == prompt
+    assert BYTES.decode(BYTES.encode(prompt, match_case=False)) == prompt
+
+
+def test_form_in_the_configuration():
+    assert BYTES.get_config() == {"level": "byte"}
+    assert repr(BYTES) == "ByteTokenizer()"
+    for form in ({"lowercase": True}, {"lowercase": True, "normalization": "nfkc"}):
+        tokenizer = ByteTokenizer(**form)
+        assert tokenizer.get_config() == {"level": "byte", **form}
+        copy = ByteTokenizer.from_json(tokenizer.to_json())
+        assert copy == tokenizer != BYTES
+        assert copy.lowercase is True
+        assert copy.normalization == form.get("normalization")
+    assert repr(copy) == "ByteTokenizer(lowercase=True, normalization='nfkc')"
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"lowercase": 1}, "lowercase=1 must be True or False"),
+        ({"lowercase": None}, "lowercase=None must be True or False"),
+        ({"normalization": "nfd"}, "normalization='nfd' must be nfc or nfkc"),
+        ({"normalization": ["nfc"]}, r"normalization=\['nfc'\] must be nfc or nfkc"),
+        ({"normalization": "n" * 10_000}, "normalization='nnn"),
+    ],
+)
+def test_wrong_forms(form, message):
+    for build in (
+        lambda: ByteTokenizer(**form),
+        lambda: ByteTokenizer.from_config({"level": "byte", **form}),
+    ):
+        with pytest.raises(ValueError, match=message) as raised:
+            build()
+        assert len(str(raised.value)) < 250
+
+
 def test_nothing_is_unknown():
     assert BYTES.encode("é", "skip", match_case=False).tolist() == [0xC3, 0xA9]
     assert BYTES.encode("é", "a").tolist() == [0xC3, 0xA9]

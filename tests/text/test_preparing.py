@@ -374,6 +374,28 @@ def test_bytes_and_subwords(kind, stored, tmp_path, monkeypatch):
     assert corpus.counts.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_form_of_the_text_is_that_of_prompts(kind, tmp_path):
+    text = "Cafe\u0301 NOIR, Ｃafé au lait.\n" * 9
+    options = {"lowercase": True, "normalization": "nfkc"}
+    size = None if kind == "byte" else 270
+    corpus = textgen.prepare(
+        iter([text]), tmp_path / "a.ids", level=kind, vocabulary_size=size, **options
+    )
+    tokenizer = textgen.PreparedCorpus.load(tmp_path / "a.ids").tokenizer
+    assert tokenizer == corpus.tokenizer
+    assert tokenizer.lowercase is True
+    assert tokenizer.normalization == "nfkc"
+    assert tokenizer.decode(corpus.ids) == "café noir, café au lait.\n" * 9
+    assert tokenizer.encode(text, match_case=False).tolist() == corpus.ids.tolist()
+    # A tokenizer that is given stays as it is.
+    plain = textgen.prepare(iter([text]), level=kind, vocabulary_size=size).tokenizer
+    assert plain.get_config().keys().isdisjoint(options)
+    again = textgen.prepare(iter([text]), tokenizer=plain, **options)
+    assert again.tokenizer is plain
+    assert plain.decode(again.ids) == "café noir, café au lait.\n" * 9
+
+
 def test_limits_that_are_not_for_bytes():
     with pytest.raises(ValueError, match="min_count=2 needs characters or words"):
         textgen.prepare(iter(["a"]), level="bpe", min_count=2)

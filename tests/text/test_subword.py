@@ -300,6 +300,40 @@ def test_configuration(tokenizer):
     assert repr(copy).startswith("SubwordTokenizer(320 tokens, model=")
 
 
+@EACH
+def test_prompts_have_the_form_of_the_training_text(tokenizer):
+    form = {"lowercase": True, "normalization": "nfkc"}
+    text = TEXT.lower()
+    trained = SubwordTokenizer.train(text, 300, tokenizer.model, **form)
+    plain = SubwordTokenizer.train(text, 300, tokenizer.model)
+    assert trained.symbols == plain.symbols
+    assert trained.get_config() == {**plain.get_config(), **form}
+    assert repr(trained).endswith(", lowercase=True, normalization='nfkc')")
+    copy = SubwordTokenizer.from_json(trained.to_json())
+    assert copy == trained != plain
+    for prompt, expected in (
+        ("A TRUTH Universally", "a truth universally"),
+        ("Ｆａｍｉｌｉｅｓ Cafe\u0301", "families café"),
+    ):
+        ids = copy.encode(prompt, match_case=False).tolist()
+        assert ids == plain.encode(expected).tolist()
+        assert copy.encode(prompt).tolist() == plain.encode(prompt).tolist()
+        assert plain.encode(prompt, match_case=False).tolist() == (
+            plain.encode(prompt).tolist()
+        )
+        assert copy.decode(copy.encode(prompt)) == prompt
+    # The position is that in the prompt, not in its shorter form.
+    with pytest.raises(ValueError, match=r"position 2\b"):
+        copy.encode("e\u0301\ud800", match_case=False)
+
+
+def test_wrong_forms_of_a_training():
+    with pytest.raises(ValueError, match="lowercase='yes' must be True or False"):
+        SubwordTokenizer.train(TEXT, lowercase="yes")
+    with pytest.raises(ValueError, match="normalization='nfd' must be nfc or nfkc"):
+        SubwordTokenizer.train(TEXT, normalization="nfd")
+
+
 BPE = {"level": "subword", "model": "bpe"}
 UNIGRAM = {"level": "subword", "model": "unigram"}
 SCORES = [-5.0] * 256
@@ -311,6 +345,9 @@ SCORES = [-5.0] * 256
         (None, "None is not a subword tokenizer"),
         (BPE, "it must have the fields"),
         ({**BPE, "merges": [], "more": 1}, "it must have the fields"),
+        ({**BPE, "lowercase": True}, "it must have the fields"),
+        ({**BPE, "merges": [], "lowercase": 1}, "lowercase=1 must be True or False"),
+        ({**BPE, "merges": [], "normalization": "nfd"}, "must be nfc or nfkc"),
         ({**BPE, "level": "byte", "merges": []}, "it must have the fields"),
         ({**BPE, "model": ["bpe"], "merges": []}, "model="),
         ({**BPE, "model": "unigram", "merges": []}, "model='unigram' needs symbols"),

@@ -46,6 +46,23 @@ def test_options():
         tokenizers.learn("byte", TEXT, 9)
 
 
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
+def test_form_of_prompts(kind):
+    form = {"lowercase": True, "normalization": "nfc"}
+    plain, found = EXPECTED[kind], tokenizers.learn(kind, TEXT, **form)
+    assert found.get_config() == {**plain.get_config(), **form}
+    assert tokenizers.from_config(found.get_config()) == found != plain
+    assert tokenizers.same_ids(found, plain)
+    for other in {"byte", "bpe", "unigram"} - {kind}:
+        assert not tokenizers.same_ids(found, EXPECTED[other])
+
+
+def test_a_vocabulary_has_no_form():
+    assert tokenizers.learn("word", TEXT, lowercase=True) == EXPECTED["word"]
+    assert not tokenizers.same_ids(EXPECTED["word"], EXPECTED["character"])
+    assert tokenizers.same_ids(EXPECTED["word"], Vocabulary.from_text(TEXT, "word"))
+
+
 def test_what_is_no_tokenizer():
     for wrong in (None, [], {}, {"level": ["byte"]}, {"level": "letter"}):
         with pytest.raises(ValueError, match="is not a tokenizer: its level must be"):

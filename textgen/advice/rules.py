@@ -118,6 +118,11 @@ def weights_of(setup: Setup, vocabulary_size: int) -> int:
     return total + size * vocabulary_size
 
 
+def step_weights(setup: Setup, vocabulary_size: int) -> int:
+    """Returns `weights_of` for the logits that a training step computes."""
+    return weights_of(setup, setup.sampled_softmax or vocabulary_size)
+
+
 def expected_nats(weights: int, read: float, tokens: int) -> float:
     """Returns a relative measure of the loss that a training reaches.
 

@@ -169,9 +169,7 @@ def suggest(
     if not fixed:
         speeds = Speeds(
             timed,
-            lambda units: rules.weights_of(
-                rules.widened(setup, units, given), setup.sampled_softmax or size
-            ),
+            lambda units: rules.step_weights(rules.widened(setup, units, given), size),
             rules.TIMED,
         )
     elif epochs is None:

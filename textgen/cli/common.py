@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import sys
 import warnings
@@ -18,6 +19,7 @@ from textgen.text import sources
 from textgen.text.prepared import PreparedCorpus, is_prepared
 from textgen.text.preparing import prepare_or_reuse
 from textgen.text.reading import CorpusReader
+from textgen.text.tokenizers import same_ids
 
 
 def load(arguments: argparse.Namespace) -> Any:
@@ -93,6 +95,8 @@ def prepared_corpus(
         if len(names) == 1 and is_prepared(names[0]):
             corpus = PreparedCorpus.load(names[0])
             _take_options(corpus, arguments, tokenizer)
+            if tokenizer is not None:  # it reads prompts as the model does
+                corpus = dataclasses.replace(corpus, tokenizer=tokenizer)
         elif tokenizer is None:
             corpus = prepare_or_reuse(
                 names,
@@ -116,7 +120,7 @@ def _take_options(
     corpus: PreparedCorpus, arguments: argparse.Namespace, tokenizer: Any
 ) -> None:
     """Gives a command the options of the corpus that it reads."""
-    if tokenizer is not None and corpus.tokenizer != tokenizer:
+    if tokenizer is not None and not same_ids(corpus.tokenizer, tokenizer):
         raise ValueError(
             f"{corpus.path} has another vocabulary than the model: give the text "
             "itself."

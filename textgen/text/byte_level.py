@@ -1,14 +1,18 @@
 """Tokenizers whose tokens are bytes: nothing is unknown. `ByteTokenizer`."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from textgen.text.levels import quoted
+from textgen.text.normalization import check_form, normalized
 from textgen.text.tokenizer import Decoder, Encoder, Tokenizer
 from textgen.text.utf8 import Utf8Decoder, added_characters, symbol_of
 
 BYTES = tuple(bytes([value]) for value in range(256))
+
+FORM = ("lowercase", "normalization")  # fields of a configuration, if they are set
 
 
 class ByteLevelTokenizer(Tokenizer):
@@ -19,6 +23,13 @@ class ByteLevelTokenizer(Tokenizer):
 
     Args:
         tokens: Sequence of bytes. The bytes of each token; the first 256 are `BYTES`.
+        lowercase: bool. Whether the text of a training is in lower case. Defaults to
+            `False`.
+        normalization: `"nfc"`, `"nfkc"` or `None`. Unicode normalization form of the
+            text of a training. Defaults to `None`.
+
+    Raises:
+        ValueError: `lowercase` or `normalization` is something else.
 
     Attributes:
         surrogates: bool. Whether lone surrogates have bytes, those that Python's
@@ -27,13 +38,29 @@ class ByteLevelTokenizer(Tokenizer):
 
     surrogates = False
 
-    def __init__(self, tokens: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        tokens: Sequence[bytes],
+        lowercase: bool = False,
+        normalization: str | None = None,
+    ) -> None:
+        check_text_form(lowercase, normalization)
+        self.lowercase, self.normalization = lowercase, normalization
         self._tokens = tuple(tokens)
         self.symbols = tuple(map(symbol_of, self._tokens))
         self.ids = {symbol: index for index, symbol in enumerate(self.symbols)}
         sizes = np.array([*map(len, self._tokens), 0], np.int64)  # the last is of -1
         self._sizes, self._starts = sizes, np.cumsum(sizes) - sizes
         self._data = np.frombuffer(b"".join(self._tokens), np.uint8)
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The form of the text of a training: the options of `FORM` that are set."""
+        return {name: value for name in FORM if (value := getattr(self, name))}
+
+    def in_form(self, text: str) -> str:
+        """Returns a text in the form of the text of a training."""
+        return "".join(normalized([text], self.lowercase, self.normalization))
 
     def decoder(self) -> Decoder:
         """Returns a decoder, which holds back a part of a character.
@@ -80,6 +107,13 @@ class ByteLevelTokenizer(Tokenizer):
         ]
 
 
+def check_text_form(lowercase: bool, normalization: str | None) -> None:
+    """Raises ValueError if these are not options of `ByteLevelTokenizer`."""
+    if type(lowercase) is not bool:
+        raise ValueError(f"lowercase={quoted(lowercase)} must be True or False.")
+    check_form(normalization)
+
+
 def taken(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Returns the positions of slices in an array, one slice after the other.
 
@@ -104,6 +138,16 @@ class ByteTokenizer(ByteLevelTokenizer):
     In `symbols`, an ASCII character stands for its byte, and `<0x80>` to `<0xFF>` are
     the bytes of all other characters.
 
+    Args:
+        lowercase: bool. Whether the text of a training is in lower case. Prompts are
+            then converted to it too; all other texts are encoded as they are. Defaults
+            to `False`.
+        normalization: `"nfc"`, `"nfkc"` or `None`. Unicode normalization form of the
+            text of a training, also for prompts only. Defaults to `None`.
+
+    Raises:
+        ValueError: `lowercase` or `normalization` is something else.
+
     Example:
 
     ```python
@@ -116,11 +160,14 @@ class ByteTokenizer(ByteLevelTokenizer):
     level = "byte"
     surrogates = True
 
-    def __init__(self) -> None:
-        super().__init__(BYTES)
+    def __init__(
+        self, lowercase: bool = False, normalization: str | None = None
+    ) -> None:
+        super().__init__(BYTES, lowercase, normalization)
 
     def __repr__(self) -> str:
-        return "ByteTokenizer()"
+        options = ", ".join(f"{name}={value!r}" for name, value in self.form.items())
+        return f"ByteTokenizer({options})"
 
     def tokens(self, text: str) -> Iterable[str]:
         """Splits a text into characters, each of which is one to four tokens."""
@@ -134,12 +181,15 @@ class ByteTokenizer(ByteLevelTokenizer):
         Args:
             text: str.
             unknown: str or `None`. It has no effect: nothing is unknown.
-            match_case: bool. It has no effect.
+            match_case: bool. With `False`, the text is first converted to the form of
+                the text of a training, as a prompt is: `lowercase`, `normalization`.
+                Defaults to `True`.
 
         Returns:
             int16 array of shape `(bytes,)`.
         """
         self.check_unknown(unknown)
+        text = text if match_case else self.in_form(text)
         data = text.encode("utf-8", "surrogatepass")
         return np.frombuffer(data, np.uint8).astype(self.dtype)
 
@@ -149,8 +199,8 @@ class ByteTokenizer(ByteLevelTokenizer):
         return _ByteEncoder(self)
 
     def get_config(self) -> dict:
-        """Returns `{"level": "byte"}`."""
-        return {"level": self.level}
+        """Returns `{"level": "byte"}`, and the options that are set."""
+        return {"level": self.level, **self.form}
 
     @classmethod
     def from_config(cls, config: dict) -> "ByteTokenizer":
@@ -159,12 +209,16 @@ class ByteTokenizer(ByteLevelTokenizer):
         Raises:
             ValueError: This is not the configuration of a `ByteTokenizer`.
         """
-        if config != {"level": cls.level}:
+        if (
+            type(config) is not dict
+            or set(config) - set(FORM) != {"level"}
+            or config["level"] != cls.level
+        ):
             raise ValueError(
                 f"{quoted(config)} is not a byte tokenizer: it must have the field "
-                "level only."
+                "level, and no others but lowercase and normalization."
             )
-        return cls()
+        return cls(**{name: config[name] for name in FORM if name in config})
 
 
 class _ByteEncoder(Encoder):

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -77,10 +78,11 @@ class SubwordLearner(Learner):
     Args:
         model: `"bpe"` or `"unigram"`.
         size: int or `None`. As for `learn` in `textgen.text.tokenizers`.
+        **form: `lowercase` and `normalization`, also as for `learn`.
     """
 
-    def __init__(self, model: str, size: int | None) -> None:
-        self._model, self._max_size = model, size
+    def __init__(self, model: str, size: int | None, **form: Any) -> None:
+        self._model, self._max_size, self._form = model, size, form
         self._held: list[str] = []
         self._length = 0  # characters that are held back
         self._known: KnownTokenizer | None = None
@@ -112,7 +114,8 @@ class SubwordLearner(Learner):
     def _learn(self) -> np.ndarray:
         text = "".join(self._held)
         self._held.clear()
-        self._known = KnownTokenizer(learn(self._model, text, self._max_size))
+        tokenizer = learn(self._model, text, self._max_size, **self._form)
+        self._known = KnownTokenizer(tokenizer)
         slices = range(0, len(text), _SLICE)
         return np.concatenate(
             [self._known.feed(text[at : at + _SLICE]) for at in slices]

@@ -3,6 +3,8 @@
 import unicodedata
 from collections.abc import Iterable, Iterator
 
+from textgen.text.levels import quoted
+
 FORMS = ("nfc", "nfkc")  # of the Unicode Standard, Annex 15
 
 
@@ -44,7 +46,7 @@ def normalized(
 def check_form(form: str | None) -> None:
     """Raises ValueError if `form` is not a normalization form of this module."""
     if form is not None and form not in FORMS:
-        raise ValueError(f"normalization={form!r} must be {' or '.join(FORMS)}.")
+        raise ValueError(f"normalization={quoted(form)} must be {' or '.join(FORMS)}.")
 
 
 def _converted(text: str, lowercase: bool, form: str | None) -> str:

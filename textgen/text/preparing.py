@@ -265,10 +265,14 @@ class _Options:
         """Returns the learner of a known tokenizer, or of a new one."""
         if tokenizer is not None:
             return KnownTokenizer(tokenizer, self.unknown)
+        form: Any = {
+            "lowercase": bool(self.lowercase),
+            "normalization": self.normalization,
+        }
         if self.level == ByteTokenizer.level:
-            return KnownTokenizer(learn(self.level, "", self.vocabulary_size))
+            return KnownTokenizer(learn(self.level, "", self.vocabulary_size, **form))
         if self.level not in LEVELS:
-            return SubwordLearner(self.level, self.vocabulary_size)
+            return SubwordLearner(self.level, self.vocabulary_size, **form)
         unknown = self.unknown or (REPLACEMENT if self._limited else "error")
         return VocabularyLearner(
             self.level, self.vocabulary_size, self.min_count, unknown

@@ -9,9 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from textgen.text.byte_level import BYTES, ByteLevelTokenizer, taken
+from textgen.text.byte_level import (
+    BYTES,
+    FORM,
+    ByteLevelTokenizer,
+    check_text_form,
+    taken,
+)
 from textgen.text.levels import quoted
-from textgen.text.pretokens import MAX_BYTES, WordSplitter, words_of
+from textgen.text.pretokens import WordSplitter, words_of
+from textgen.text.subword_tokens import (
+    MAX_SIZE,
+    check_scores,
+    checked_list,
+    merged_tokens,
+    named_tokens,
+)
 from textgen.text.subword_training import (
     PIECE,
     check_characters,
@@ -22,12 +35,9 @@ from textgen.text.subword_training import (
     names_of,
 )
 from textgen.text.tokenizer import Encoder
-from textgen.text.utf8 import token_of
 
 MODELS = ("bpe", "unigram")
 _REMEMBERED = 1 << 18  # words, in an encoder
-
-MAX_SIZE = 1 << 18  # tokens, so that no file needs much more memory than its size
 
 
 class SubwordTokenizer(ByteLevelTokenizer):
@@ -52,6 +62,11 @@ class SubwordTokenizer(ByteLevelTokenizer):
         symbols: Sequence of str, for `"unigram"`. The tokens from id 256 on.
         scores: Sequence of float, for `"unigram"`. The natural logarithm of the
             probability of each token, bytes included.
+        lowercase: bool. Whether the text of a training is in lower case. Prompts are
+            then converted to it too; all other texts are encoded as they are. Defaults
+            to `False`.
+        normalization: `"nfc"`, `"nfkc"` or `None`. Unicode normalization form of the
+            text of a training, also for prompts only. Defaults to `None`.
 
     Raises:
         ValueError: An argument is missing, or is not what a training can give. The
@@ -74,6 +89,8 @@ class SubwordTokenizer(ByteLevelTokenizer):
         merges: Sequence[Sequence[int]] | None = None,
         symbols: Sequence[str] | None = None,
         scores: Sequence[float] | None = None,
+        lowercase: bool = False,
+        normalization: str | None = None,
     ) -> None:
         _check_model(model)
         self.model = model
@@ -83,19 +100,24 @@ class SubwordTokenizer(ByteLevelTokenizer):
         if model == "bpe":
             _check_given(model, merges=merges)
             _check_absent(model, symbols=symbols, scores=scores)
-            tokens += _merged(_checked_list("merges", merges))
+            tokens += merged_tokens(checked_list("merges", merges))
             self.merges = [list(pair) for pair in merges or ()]
         else:
             _check_given(model, symbols=symbols, scores=scores)
             _check_absent(model, merges=merges)
-            tokens += _named(_checked_list("symbols", symbols))
-            self.scores = list(_checked_list("scores", scores))
-            _check_scores(self.scores, len(tokens))
-        super().__init__(tokens)
+            tokens += named_tokens(checked_list("symbols", symbols))
+            self.scores = list(checked_list("scores", scores))
+            check_scores(self.scores, len(tokens))
+        super().__init__(tokens, lowercase, normalization)
 
     @classmethod
     def train(
-        cls, text: str | Iterable[str], size: int = 8000, model: str = "bpe"
+        cls,
+        text: str | Iterable[str],
+        size: int = 8000,
+        model: str = "bpe",
+        lowercase: bool = False,
+        normalization: str | None = None,
     ) -> "SubwordTokenizer":
         """Learns the tokens of a text. The same text gives the same tokenizer.
 
@@ -106,6 +128,10 @@ class SubwordTokenizer(ByteLevelTokenizer):
             model: `"bpe"` or `"unigram"`. Unigram takes longer to learn, and much
                 longer for a script without spaces, such as Chinese. Defaults to
                 `"bpe"`.
+            lowercase: bool. As for `SubwordTokenizer`; the text is in lower case.
+                Defaults to `False`.
+            normalization: str or `None`. As for `SubwordTokenizer`; the text is in this
+                form. Defaults to `None`.
 
         Returns:
             A `SubwordTokenizer`.
@@ -115,6 +141,8 @@ class SubwordTokenizer(ByteLevelTokenizer):
             ImportError: The library tokenizers is not installed.
         """
         _check_model(model)
+        check_text_form(lowercase, normalization)
+        form: Any = {"lowercase": lowercase, "normalization": normalization}
         if type(size) is not int or not len(BYTES) < size <= MAX_SIZE:
             raise ValueError(
                 f"size={quoted(size)} must be an integer from {len(BYTES) + 1} to "
@@ -123,8 +151,8 @@ class SubwordTokenizer(ByteLevelTokenizer):
         words, numbers = count_words(text)
         names = names_of(words)
         if model == "bpe":
-            return cls("bpe", learn_merges(names, numbers, size))
-        draft = cls("unigram", None, *learn_pieces(names, numbers, size))
+            return cls("bpe", learn_merges(names, numbers, size), **form)
+        draft = cls("unigram", None, *learn_pieces(names, numbers, size), **form)
         # The scores of the draft are not exactly the same each time; how often it uses
         # its tokens are whole numbers.
         return draft._scored(words, numbers)
@@ -152,10 +180,12 @@ class SubwordTokenizer(ByteLevelTokenizer):
             for index in (*range(len(BYTES)), *order)
         ]
         symbols = [self.symbols[index] for index in order]
-        return SubwordTokenizer("unigram", None, symbols, scores)
+        return SubwordTokenizer("unigram", None, symbols, scores, **self.form)
 
     def __repr__(self) -> str:
-        return f"SubwordTokenizer({len(self):,} tokens, model={self.model!r})"
+        options = {"model": self.model, **self.form}
+        named = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        return f"SubwordTokenizer({len(self):,} tokens, {named})"
 
     def tokens(self, text: str) -> Iterable[str]:
         """Splits a text into words, each of which is one or more tokens."""
@@ -169,7 +199,9 @@ class SubwordTokenizer(ByteLevelTokenizer):
         Args:
             text: str.
             unknown: str or `None`. It has no effect: nothing is unknown.
-            match_case: bool. It has no effect.
+            match_case: bool. With `False`, the text is first converted to the form of
+                the text of a training, as a prompt is: `lowercase`, `normalization`.
+                Defaults to `True`.
 
         Returns:
             Array of ids of shape `(tokens,)`, int16 or int32.
@@ -179,6 +211,9 @@ class SubwordTokenizer(ByteLevelTokenizer):
             ImportError: The library tokenizers is not installed.
         """
         encoder = self.encoder(unknown)
+        if not match_case:
+            check_characters(text, 0)  # the position is that in the text as it is
+            text = self.in_form(text)
         pieces = [
             encoder.feed(text[at : at + PIECE]) for at in range(0, len(text), PIECE)
         ]
@@ -222,9 +257,10 @@ class SubwordTokenizer(ByteLevelTokenizer):
         """Returns level, model and what it learned, as values that JSON can hold.
 
         It does not depend on the version of the library. The pairs of `merges` are one
-        list, one after the other.
+        list, one after the other. `lowercase` and `normalization` are there if they
+        are set.
         """
-        config: dict[str, Any] = {"level": self.level, "model": self.model}
+        config = {"level": self.level, "model": self.model, **self.form}
         if self.model == "bpe":
             return {**config, "merges": [each for pair in self.merges for each in pair]}
         symbols = list(self.symbols[len(BYTES) :])
@@ -244,7 +280,7 @@ class SubwordTokenizer(ByteLevelTokenizer):
         fields = {"level", "model", "merges"}, {"level", "model", "symbols", "scores"}
         if (
             type(config) is not dict
-            or set(config) not in fields
+            or set(config) - set(FORM) not in fields
             or config["level"] != cls.level
         ):
             raise ValueError(
@@ -324,66 +360,3 @@ def _check_absent(model: str, **values: Any) -> None:
     for name, value in values.items():
         if value is not None:
             raise ValueError(f"model={model!r} has no {name}.")
-
-
-def _checked_list(name: str, values: Any) -> Sequence:
-    if not isinstance(values, list | tuple) or len(values) > MAX_SIZE:
-        raise ValueError(
-            f"{name}={quoted(values)} must be a list of at most {MAX_SIZE:,} values."
-        )
-    return values
-
-
-def _merged(merges: Sequence[Sequence[int]]) -> list[bytes]:
-    """Returns the tokens that merges make, in the order of their ids."""
-    tokens = list(BYTES)
-    known, pairs = set(tokens), set()
-    for pair in merges:
-        if (
-            not isinstance(pair, list | tuple)
-            or len(pair) != 2
-            or not all(type(each) is int and 0 <= each < len(tokens) for each in pair)
-            or tuple(pair) in pairs
-        ):
-            raise ValueError(
-                f"merges has {quoted(pair)}: it must be two ids of tokens before it, "
-                "and different from all other pairs."
-            )
-        pairs.add(tuple(pair))
-        token = tokens[pair[0]] + tokens[pair[1]]
-        _check_token(token)
-        if token not in known:
-            known.add(token)
-            tokens.append(token)
-    return tokens[len(BYTES) :]
-
-
-def _named(symbols: Sequence[str]) -> list[bytes]:
-    """Returns the bytes of tokens from their symbols."""
-    tokens = []
-    for symbol in symbols:
-        if type(symbol) is not str or len(symbol) > 6 * MAX_BYTES:
-            raise ValueError(f"symbols has {quoted(symbol)}: it must be a short str.")
-        tokens.append(token_of(symbol))
-        _check_token(tokens[-1])
-    if len(set(tokens)) < len(tokens):
-        raise ValueError("symbols has the same token twice.")
-    return tokens
-
-
-def _check_token(token: bytes) -> None:
-    if not 1 < len(token) <= MAX_BYTES or b"\n" in token:
-        raise ValueError(
-            f"The token {quoted(token)} must have 2 to {MAX_BYTES} bytes, and no "
-            "newline."
-        )
-
-
-def _check_scores(scores: list, count: int) -> None:
-    if len(scores) != count or not all(
-        type(score) in (int, float) and -1e6 <= score <= 0 for score in scores
-    ):
-        raise ValueError(
-            f"scores must be {count:,} numbers from -1,000,000 to 0, one for each "
-            "token, bytes included."
-        )

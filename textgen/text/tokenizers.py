@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from textgen.text.byte_level import ByteTokenizer
+from textgen.text.byte_level import FORM, ByteTokenizer
 from textgen.text.levels import LEVELS, quoted
 from textgen.text.subword import MODELS, SubwordTokenizer
 from textgen.text.tokenizer import Tokenizer
@@ -50,11 +50,25 @@ def from_config(config: Any) -> Tokenizer:
     return TOKENIZERS[level].from_config(config)
 
 
+def same_ids(one: Tokenizer, other: Tokenizer) -> bool:
+    """Whether two tokenizers give every text the same ids; those of prompts may differ.
+
+    They are then equal, or differ in `lowercase` or `normalization` only.
+    """
+    configs = [each.get_config() for each in (one, other)]
+    for config in configs:
+        for name in FORM:
+            config.pop(name, None)
+    return configs[0] == configs[1]
+
+
 def learn(
     kind: str,
     text: str | Iterable[str],
     size: int | None = None,
     unknown: str = "error",
+    lowercase: bool = False,
+    normalization: str | None = None,
 ) -> Tokenizer:
     """Returns the tokenizer of a text.
 
@@ -65,6 +79,10 @@ def learn(
             characters or words of the text, or 8,000 subwords. Bytes have no size.
         unknown: str. The policy of a `Vocabulary`; the others have no use for it.
             Defaults to `"error"`.
+        lowercase: bool. Whether the text is in lower case, for the prompts of a model
+            of bytes or subwords: see `ByteTokenizer`. Defaults to `False`.
+        normalization: str or `None`. The Unicode normalization form of the text, also
+            for these prompts. Defaults to `None`.
 
     Raises:
         ValueError: An argument is out of its range, or the text is empty.
@@ -78,6 +96,8 @@ def learn(
     if kind == ByteTokenizer.level:
         if size is not None:
             raise ValueError(f"size={size}: bytes have no size, omit it.")
-        return ByteTokenizer()
-    given = {} if size is None else {"size": size}
+        return ByteTokenizer(lowercase, normalization)
+    given: Any = {"lowercase": lowercase, "normalization": normalization}
+    if size is not None:
+        given["size"] = size
     return SubwordTokenizer.train(text, model=kind, **given)

@@ -159,9 +159,9 @@ class Vocabulary(Tokenizer):
             match_case: bool. With `False`, a symbol that is not in the vocabulary is
                 first replaced by another form of it that is: lower or upper case, the
                 composed form (NFC), the compatibility form (NFKC, such as an ordinary
-                letter for a full-width one), a plain quote, dash or space for a
-                typographic one, the letter without its accent, or a single quote for a
-                double one. CRLF is a newline.
+                letter for a full-width one, or two letters for a ligature), a plain
+                quote, dash or space for a typographic one, the letter without its
+                accent, or a single quote for a double one. CRLF is a newline.
                 Defaults to `True`.
 
         Returns:
@@ -215,8 +215,7 @@ class Vocabulary(Tokenizer):
         replacement = -1 if unknown in ("error", "skip") else self.ids[unknown]
         for index in np.flatnonzero(ids < 0).tolist():
             symbol = tokens[index]
-            forms = () if match_case else similar_forms(symbol)
-            found = next((self.ids[form] for form in forms if form in self.ids), -1)
+            found = -1 if match_case else self._similar(symbol)
             if found < 0 and unknown == "error" and symbol not in missing:
                 missing[symbol] = position + length_of(tokens[:index])
             ids[index] = replacement if found < 0 else found
@@ -297,10 +296,25 @@ class Vocabulary(Tokenizer):
         """Returns a text with the line ends and composed letters of the vocabulary."""
         if "\r" in text and "\r" not in self:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        composed = unicodedata.normalize("NFC", text)
-        if composed != text and not set(self.tokens(text)) <= set(self.symbols):
-            return composed
-        return text
+        if set(self.tokens(text)) <= set(self.symbols):
+            return text
+        # A form of several symbols, such as "fi" for the ligature, is not a form of one
+        # symbol. It changes the whole text, so it is for texts that have no other ids.
+        composed, compatible = (
+            unicodedata.normalize(form, text) for form in ("NFC", "NFKC")
+        )
+        if not self._has_forms(composed) and self._has_forms(compatible):
+            return compatible
+        return composed
+
+    def _has_forms(self, text: str) -> bool:
+        """Whether each symbol of a text, or a similar form of it, is known."""
+        return all(self._similar(symbol) >= 0 for symbol in set(self.tokens(text)))
+
+    def _similar(self, symbol: str) -> int:
+        """Returns the id of the most similar form of a symbol; -1 if there is none."""
+        forms = similar_forms(symbol)
+        return next((self.ids[form] for form in forms if form in self.ids), -1)
 
 
 def _checked(symbols: Iterable[str], level: str) -> set[str]:
