@@ -31,9 +31,9 @@ TOKEN = (
 )
 
 CORPUS = (
-    "a text file (also .gz, .bz2, .xz or .zip), a folder of text files, a pattern of "
-    "file names in quotes ('poems/*.txt'), a corpus name (see `textgen list`), or - "
-    "for standard input"
+    "a text file (also .gz, .bz2 or .xz), a folder or a .zip file of text files, a "
+    "pattern of file names in quotes ('poems/*.txt'), a corpus name (see `textgen "
+    "list`), or - for standard input"
 )
 
 

@@ -1,15 +1,19 @@
-"""Compressed files of one text: nothing is unpacked to disk, or beyond a limit."""
+"""Compressed files and zip files: nothing is unpacked to disk, or beyond a limit."""
 
 import bz2
+import contextlib
 import dataclasses
 import errno
+import functools
 import lzma
 import os
 import re
+import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from textgen.messages import printable
@@ -83,7 +87,8 @@ class Counted:
         file: Binary file.
 
     Attributes:
-        done: int. Number of bytes that were read so far.
+        done: int. Number of bytes that were read so far, at most `size`: the list of
+            files in a zip file is read twice.
         size: int or `None`. Number of bytes of the file, at its start; `None` if it
             cannot be known, as for standard input.
     """
@@ -100,6 +105,8 @@ class Counted:
         """Reads at most `size` bytes."""
         data = self._file.read(size)
         self.done += len(data)
+        if self.size is not None:
+            self.done = min(self.done, self.size)
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -115,43 +122,78 @@ class Counted:
         return self._file.seekable()
 
 
-def blocks(file: Counted, name: str) -> Iterator[bytes]:
-    """Yields the content of a file in blocks; that of a compressed file is unpacked.
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A text in a file.
 
-    Files of gzip, bzip2 and xz are recognised by their first bytes or their suffix, zip
-    files by their suffix only, since a .docx is a zip file too.
+    Args:
+        source: str. Name of the file, for messages. If a zip file has several texts, it
+            is followed by the name of the text.
+        member: str or `None`. Name of the text in its zip file; `None` if the file is
+            no zip file.
+        read: Function that returns an iterator over the content, in blocks of any size.
+    """
+
+    source: str
+    member: str | None
+    read: Callable[[], Iterator[bytes]]
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yields the content of the text in blocks.
+
+        All texts of a file share its position: read one after the other.
+
+        Yields:
+            bytes, not empty. The first block has at least 4,096 bytes if the content
+            has so many, so that it shows what the content is.
+
+        Raises:
+            OSError: The disk cannot be read.
+            ValueError: The file is compressed, and is damaged or cut short, or its
+                content is larger than 64 MB and than 50 times the file. Or the text is
+                encrypted, or its compression method is not supported. The message
+                begins with `source`.
+        """
+        head = b""
+        each = self.read()
+        for block in each:
+            head += block
+            if len(head) >= _HEAD:
+                break
+        if head:
+            yield head
+        yield from each
+
+
+def texts(file: Counted, name: str) -> list[Text]:
+    """Returns the texts in a file: those of a zip file, or the file itself.
+
+    Files of gzip, bzip2 and xz are recognised by their first bytes or their suffix, and
+    are unpacked. Zip files are recognised by their suffix only, since a .docx is a zip
+    file too. Their files are sorted like the paths of a folder. If a zip file has
+    several files, hidden ones are left out, and also links.
 
     Args:
         file: `Counted`, at its start. A zip file needs random access.
         name: str. Its name, for the suffix and for messages.
 
-    Yields:
-        bytes, not empty. The first block has at least 4,096 bytes if the content has so
-        many, so that it shows what the content is.
+    Returns:
+        list of `Text`. It is empty if a zip file has none. The texts of a zip file may
+        be binary files.
 
     Raises:
         OSError: The disk cannot be read.
-        ValueError: The file is compressed, and is damaged or cut short, or its content
-            is larger than 64 MB and than 50 times the file. Or it is a zip file that
-            does not hold exactly one file.
+        ValueError: A zip file is damaged, or its content is larger than 64 MB and than
+            50 times the file.
     """
-    head = b""
-    each = _blocks(file, name)
-    for block in each:
-        head += block
-        if len(head) >= _HEAD:
-            break
-    if head:
-        yield head
-    yield from each
+    if os.path.splitext(name)[1].lower() == ".zip":
+        return _texts_of_zip(file, name)
+    return [Text(name, None, functools.partial(_blocks, file, name))]
 
 
 def _blocks(file: Counted, name: str) -> Iterator[bytes]:
-    """Yields the content of a file in blocks of any size."""
+    """Yields the content of a file, which is unpacked if it is compressed."""
     suffix = os.path.splitext(name)[1].lower()
-    if suffix == ".zip":
-        yield from _blocks_of_zip(file, name)
-        return
     first = file.read(max(_BLOCK, _HEAD))
     for each in _FORMATS:
         if each.start.match(first):
@@ -256,18 +298,74 @@ class _Bounded:
         return data
 
 
-def _blocks_of_zip(file: Counted, name: str) -> Iterator[bytes]:
-    """Yields the content of the only file in a zip file."""
+def _texts_of_zip(file: Counted, name: str) -> list[Text]:
+    """Returns the texts of a zip file."""
     bounded: Any = _Bounded(file)
+    with _named_errors(name, True):
+        archive = zipfile.ZipFile(bounded)
+        members = _members(archive)
+        if sum(each.file_size for each in members) > _limit(file):
+            raise _too_long(file)
+    is_only = len(members) == 1
+    found = []
+    for each in members:
+        source = name if is_only else f"{name}: {printable(each.filename, 100)}"
+        read = functools.partial(_blocks_of_member, archive, each, source, is_only)
+        found.append(Text(source, each.filename, read))
+    return found
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Returns the files of a zip file that count, in the order of their paths."""
+    files = [
+        each
+        for each in archive.infolist()
+        if not each.filename.endswith("/")  # `is_dir` fails for an empty name
+        and not each.filename.startswith("__MACOSX/")
+    ]
+    if len(files) > 1:
+        files = [each for each in files if not _is_hidden(each)]
+    return sorted(files, key=lambda each: PurePosixPath(each.filename))
+
+
+def _is_hidden(member: zipfile.ZipInfo) -> bool:
+    """Whether a file or one of its folders is hidden, or it is a link."""
+    parts = PurePosixPath(member.filename).parts
+    hidden = any(each.startswith(".") and each != ".." for each in parts)
+    return hidden or stat.S_ISLNK(member.external_attr >> 16)  # the mode in Unix
+
+
+def _blocks_of_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str, is_only: bool
+) -> Iterator[bytes]:
+    """Yields the content of a file in a zip file."""
+    with _named_errors(source, is_only):
+        if member.flag_bits & 1:
+            raise NotImplementedError("it is encrypted")
+        if member.compress_type not in _METHODS:
+            raise NotImplementedError("the compression method is not supported")
+        step = _METHODS[member.compress_type]
+        with archive.open(member) as content:
+            # `zipfile` stops at the declared size, for which the limit was checked.
+            yield from iter(lambda: content.read(step), b"")
+
+
+@contextlib.contextmanager
+def _named_errors(source: str, is_whole: bool) -> Iterator[None]:
+    """Converts the errors of `zipfile` to ValueErrors that begin with `source`.
+
+    Args:
+        source: str. Name of a zip file, or of one of its files.
+        is_whole: bool. Whether it is that of the zip file.
+    """
     try:
-        with zipfile.ZipFile(bounded) as archive:
-            yield from _unpack(archive, file)
+        yield
     except _Refused as error:
-        raise ValueError(f"{name} {error}") from None
+        raise ValueError(f"{source} {error}") from None
     except (RuntimeError, NotImplementedError) as error:
-        # A password, or an unknown compression method.
+        # Encrypted, or an unknown compression method.
         raise ValueError(
-            f"{name} cannot be read: {printable(error, 160)}. Unpack it with another "
+            f"{source} cannot be read: {printable(error, 160)}. Unpack it with another "
             "program."
         ) from None
     except (
@@ -281,7 +379,8 @@ def _blocks_of_zip(file: Counted, name: str) -> Iterator[bytes]:
         reason = printable(error, 160)
         if isinstance(error, OSError | EOFError):
             reason = "it was cut short or damaged"
-        raise ValueError(f"{name} is not a valid zip file: {reason}.") from None
+        what = "is not a valid zip file" if is_whole else "is damaged"
+        raise ValueError(f"{source} {what}: {reason}.") from None
 
 
 class _Refused(ValueError):
@@ -293,26 +392,3 @@ def _too_long(file: Counted) -> _Refused:
         f"is refused: its {_size(file):,} bytes unpack to more than {_limit(file):,}, "
         "which no text does. If it is a text, unpack it with another program."
     )
-
-
-def _unpack(archive: zipfile.ZipFile, file: Counted) -> Iterator[bytes]:
-    """Yields the content of the only file of a zip file."""
-    members = [
-        info
-        for info in archive.infolist()
-        if not info.is_dir() and not info.filename.startswith("__MACOSX/")
-    ]
-    if len(members) != 1:
-        raise _Refused(
-            f"holds {len(members)} files, not one. Unpack it, and give the files or "
-            "their folder."
-        )
-    [member] = members
-    if member.file_size > _limit(file):
-        raise _too_long(file)
-    if member.compress_type not in _METHODS:
-        raise NotImplementedError("the compression method is not supported")
-    step = _METHODS[member.compress_type]
-    with archive.open(member) as content:
-        # Also here: the declared size may be wrong.
-        yield from _limited(iter(lambda: content.read(step), b""), file)

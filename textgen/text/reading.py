@@ -17,6 +17,8 @@ from textgen.messages import printable
 from textgen.text import archive, corpora, encodings, records, sources
 from textgen.text.labels import LabelCollector
 
+_NO_TEXT = "no text file. Hidden files and binary files do not count."
+
 
 def load_corpus(
     name_or_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -26,8 +28,8 @@ def load_corpus(
     """Returns a corpus as one string.
 
     The text of a file equals `open(path, encoding=encoding).read()`: `"\r\n"` and
-    `"\\r"` become `"\\n"`. A byte order mark at the start is removed. A file of gzip,
-    bzip2 or xz, and a zip file of one text, are unpacked in memory.
+    `"\\r"` become `"\\n"`. A byte order mark at the start is removed. Files of gzip,
+    bzip2 and xz, and zip files, are unpacked in memory.
 
     Several texts are joined in their order. If one does not end with a newline, a
     newline is added before the next one. Empty ones add nothing.
@@ -42,11 +44,12 @@ def load_corpus(
         name_or_path: str, path, or a list or tuple of them. Each is one of these:
 
             - A name of `textgen.CORPORA`.
-            - The path of a text file, also a compressed one (`.gz`, `.bz2`, `.xz`,
-              `.zip`).
+            - The path of a text file, also a compressed one (`.gz`, `.bz2`, `.xz`).
             - The path of a folder: all its text files and those of its subfolders, in
               the order of `sorted(paths)`. Hidden files and folders are left out.
               Binary files are left out with a warning.
+            - The path of a zip file (`.zip`): all its text files, as of a folder. In
+              it, compressed files are binary files.
             - A pattern of `glob`, such as `"poems/*.txt"` or `"poems/**/*.txt"`: all
               files that fit, in the order of `sorted(paths)`. A file that exists with
               this very name comes first.
@@ -70,7 +73,8 @@ def load_corpus(
             or a file has bytes that are not valid in `encoding` (the message gives the
             byte offset, and names an encoding that may be right). Or a compressed file
             is damaged, or unpacks to more than 64 MB and more than 50 times its size.
-            The message names the file.
+            Or a zip file has no text file, or one that is encrypted. The message names
+            the file.
 
     Example:
 
@@ -182,39 +186,65 @@ class CorpusReader:
 
     def _of_files(self) -> Iterator[Iterable[str]]:
         """Yields the pieces of each text, which must be read before the next text."""
-        binary: dict[Path, list[str]] = {}
-        read: set[Path | None] = set()  # the folders of the texts
+        binary: dict[Path, list[str]] = {}  # the names in each folder and zip file
+        read: set[Path | None] = set()  # the folders and zip files of the texts
         for place in self._places:
             with place.open() as opened:
                 self._file = archive.Counted(opened)
-                blocks = archive.blocks(self._file, place.name)
-                first = next(blocks, b"")
-                if place.folder and encodings.is_binary(first, self._encoding):
-                    name = str(place.path.relative_to(place.folder))
-                    binary.setdefault(place.folder, []).append(name)
-                else:
-                    read.add(place.folder)
-                    blocks = itertools.chain([first] if first else [], blocks)
-                    yield self._decoded(blocks, place.name)
+                yield from self._of_file(self._file, place, binary, read)
                 self._done += self._file.size or self._file.done
                 self._file = None
-        for folder, names in binary.items():
-            if folder not in read:
-                raise _no_text(folder)
+        for whole, names in binary.items():
+            if whole not in read:
+                raise _no_text(whole)
             warnings.warn(
-                f"{folder}: {len(names)} binary file{'s' if names[1:] else ''} left "
+                f"{whole}: {len(names)} binary file{'s' if names[1:] else ''} left "
                 f"out: {printable(sources.shortened(names))}.",
                 stacklevel=5,  # the caller of `load_corpus`
             )
 
-    def _decoded(self, blocks: Iterator[bytes], name: str) -> Iterator[str]:
+    def _of_file(
+        self,
+        file: archive.Counted,
+        place: "_Place",
+        binary: dict[Path, list[str]],
+        read: set[Path | None],
+    ) -> Iterator[Iterable[str]]:
+        """Yields the pieces of each text of a file.
+
+        `binary` gets the names that are left out; `read` gets the zip file and the
+        folder, if they have a text.
+        """
+        texts = archive.texts(file, place.name)
+        many = len(texts) != 1  # a zip file of one text is like this text
+        whole = place.path if many else place.folder
+        for text in texts:
+            blocks = text.blocks()
+            first = next(blocks, b"")
+            if whole and encodings.is_binary(first, self._encoding):
+                name = text.member if many and text.member else place.in_folder
+                binary.setdefault(whole, []).append(name)
+                continue
+            read.update((whole, place.folder))
+            blocks = itertools.chain([first] if first else [], blocks)
+            yield self._decoded(blocks, text, place.name)
+        if many and place.path not in read:
+            if place.folder is None:
+                raise ValueError(f"{place.name} has {_NO_TEXT}")
+            binary.pop(place.path, None)
+            binary.setdefault(place.folder, []).append(place.in_folder)
+
+    def _decoded(
+        self, blocks: Iterator[bytes], text: archive.Text, name: str
+    ) -> Iterator[str]:
         decoding = encodings.Decoding(
-            self._encoding, name, self._replace, self._newlines
+            self._encoding, text.source, self._replace, self._newlines
         )
         pieces = decoding.pieces(blocks)
         if self._field is not None:
             pieces = records.lines_of(
-                pieces, self._field, name, self._label_fields, self.labels
+                *(pieces, self._field, text.source, self._label_fields, self.labels),
+                names=[name, text.member or name],
             )
         yield from pieces
         self.replaced += decoding.replaced
@@ -239,6 +269,11 @@ class _Place:
     @property
     def name(self) -> str:
         return str(self.path) if self.is_file else "standard input"
+
+    @property
+    def in_folder(self) -> str:
+        """The path in the folder that was given, if it was a folder."""
+        return str(self.path.relative_to(self.folder or ""))
 
     @functools.cached_property
     def status(self) -> os.stat_result:
@@ -286,7 +321,4 @@ def _places(name: str) -> list[_Place]:
 
 
 def _no_text(folder: Path) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"The folder {folder} has no text file. Hidden files and binary files do not "
-        "count."
-    )
+    return FileNotFoundError(f"The folder {folder} has {_NO_TEXT}")

@@ -17,6 +17,8 @@ _PIECE = 1 << 16  # characters that are yielded together, at least
 
 _Record = tuple[str, list[str]]  # a text and its labels
 
+_Reader = Callable[[Iterator[str], Sequence[str], str], Iterator[_Record]]
+
 
 def lines_of(
     pieces: Iterable[str],
@@ -24,6 +26,7 @@ def lines_of(
     source: str,
     label_fields: Sequence[str] = (),
     labels: LabelCollector | None = None,
+    names: Sequence[str] = (),
 ) -> Iterator[str]:
     """Yields a text with one line for each record that has a field.
 
@@ -35,12 +38,14 @@ def lines_of(
         field: str. Name of a field: a column of the first line, or a key of the JSON
             objects. In a CSV or TSV file without such names, the number of a column,
             counted from 1.
-        source: str. Name of the file. Its suffix says what it is: `.csv`, `.tsv`,
-            `.jsonl` or `.ndjson`, also before that of a compressed file.
+        source: str. Name of the file, for messages.
         label_fields: Sequence of str. Fields whose values are the labels of the line: a
             text, in JSON also an integer or a list of texts. Defaults to none.
         labels: `LabelCollector` or `None`. It gets the labels of each line, before the
             line is yielded.
+        names: Sequence of str. Names of the file. The suffix of the first name that has
+            one says what the file is: `.csv`, `.tsv`, `.jsonl` or `.ndjson`, also
+            before that of a compressed file. Defaults to `source`.
 
     Yields:
         str: some lines, each with its end.
@@ -49,9 +54,7 @@ def lines_of(
         ValueError: The file is no such file, has no such field, or is not valid. The
             message names the line.
     """
-    suffixes = [suffix.lower() for suffix in PurePath(source).suffixes]
-    suffixes = [suffix for suffix in suffixes if suffix not in _COMPRESSED]
-    read = _READERS.get(suffixes[-1] if suffixes else "")
+    read = next(filter(None, map(_reader_of, names or [source])), None)
     if read is None:
         raise ValueError(
             f"field={field!r} needs a file whose name ends in {', '.join(_READERS)}; "
@@ -70,6 +73,13 @@ def lines_of(
             yield "".join(held)
             held, size = [], 0
     yield "".join(held)
+
+
+def _reader_of(name: str) -> _Reader | None:
+    """Returns the function that reads files with the suffix of a name."""
+    suffixes = [suffix.lower() for suffix in PurePath(name).suffixes]
+    suffixes = [suffix for suffix in suffixes if suffix not in _COMPRESSED]
+    return _READERS.get(suffixes[-1] if suffixes else "")
 
 
 def _lines(pieces: Iterable[str]) -> Iterator[str]:
@@ -180,9 +190,7 @@ def _labels_of(value: Any, where: str, field: str) -> list[str]:
     return [str(each) for each in values if each is not None]
 
 
-_READERS: dict[
-    str, Callable[[Iterator[str], Sequence[str], str], Iterator[_Record]]
-] = {
+_READERS: dict[str, _Reader] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_json,
