@@ -17,9 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The files of half a minute and more, the longest first: a process that starts one of
 # them last would keep the others waiting.
 LONG = [
-    *("recipes", "lyrics", "language_model", "trainer", "train", "keras_writer"),
-    *("saving", "writer", "recurrent", "names", "sonnets", "readme", "scoring"),
-    *("checkpoints", "session", "blend"),
+    *("trainer", "train", "keras_writer", "language_model", "recipes", "saving"),
+    *("lyrics", "writer", "recurrent", "names", "sonnets", "readme", "scoring"),
+    *("sampled_softmax", "checkpoints", "session", "labelled", "blend"),
 ]
 
 
