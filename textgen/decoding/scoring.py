@@ -145,7 +145,8 @@ class Scorer:
         for own, ids in encoded:
             labels = [*before, *own]
             characters += self._count_characters(ids, 0 if labels else skipped)
-            read = np.concatenate([[*start, *labels], ids]).astype(np.int32)
+            first = np.array([*start, *labels], np.int32)
+            read = np.append(first, ids) if len(first) else ids
             # The last token is a target only, and labels are none.
             targets = read[1:]
             if labels:
