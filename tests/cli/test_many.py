@@ -209,6 +209,7 @@ OTHERS = {
     "stop": ["."],
     "seed": 7,
     "unknown": "skip",
+    "label": ["Poe"],
     "no_echo": True,
     "forbid": "x",
     "top_k": 3,

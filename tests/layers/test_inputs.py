@@ -94,9 +94,10 @@ def test_embedding_of_one_hot_equals_that_of_ids(embedding, dtype):
 def test_embedding_projects_by_the_transpose(embedding):
     table = ops.convert_to_numpy(embedding.embeddings)
     vectors = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
-    logits = ops.convert_to_numpy(embedding.project(vectors))
-    assert logits.shape == (2, 4, SIZE)
-    np.testing.assert_allclose(logits, vectors @ table.T, atol=1e-6)
+    for size in (SIZE, SIZE - 1):
+        logits = ops.convert_to_numpy(embedding.project(vectors, size))
+        assert logits.shape == (2, 4, size)
+        np.testing.assert_allclose(logits, vectors @ table[:size].T, atol=1e-6)
 
 
 def test_embedding_in_other_precisions():

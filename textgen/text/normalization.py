@@ -1,9 +1,10 @@
 """Lower case and Unicode normalization of a text that comes in pieces."""
 
+import reprlib
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from textgen.text.levels import quoted
+from textgen.messages import printable
 
 FORMS = ("nfc", "nfkc")  # of the Unicode Standard, Annex 15
 
@@ -46,7 +47,8 @@ def normalized(
 def check_form(form: str | None) -> None:
     """Raises ValueError if `form` is not a normalization form of this module."""
     if form is not None and form not in FORMS:
-        raise ValueError(f"normalization={quoted(form)} must be {' or '.join(FORMS)}.")
+        shown = printable(reprlib.repr(form), 60)
+        raise ValueError(f"normalization={shown} must be {' or '.join(FORMS)}.")
 
 
 def _converted(text: str, lowercase: bool, form: str | None) -> str:
