@@ -38,7 +38,6 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import numpy as np
 
 import textgen
@@ -234,18 +233,24 @@ def compare_lines(path: str) -> dict[str, Any]:
     return {**turns(ways), "count": len(lines), "longest": longest}
 
 
+def word_model(tokenizer: Any, **options: Any) -> Any:
+    """Returns a many-to-many model for many words, not compiled."""
+    return textgen.LanguageModel(
+        tokenizer,
+        units=256,
+        embedding=256,
+        tie_weights=True,
+        return_sequences=True,
+        **options,
+    )
+
+
 def many_words(path: str) -> dict[str, Any]:
     """Measures a training step and `score` with 50,000 words."""
     peak = Peak()
     corpus = textgen.prepare(path, level="word", vocabulary_size=WORDS)
     size = len(corpus.tokenizer)
-    model = textgen.LanguageModel(
-        corpus.tokenizer,
-        units=256,
-        embedding=256,
-        tie_weights=True,
-        return_sequences=True,
-    )
+    model = word_model(corpus.tokenizer)
     model.compile("adam")
     dataset = textgen.SequenceDataset(corpus.ids, 32, 32)
     model.fit(dataset, steps_per_epoch=3, verbose=0)
@@ -256,6 +261,7 @@ def many_words(path: str) -> dict[str, Any]:
 
 def compare_sampled(path: str, size: str) -> dict[str, Any]:
     """Compares trainings with a sampled softmax and with the full one, in turns."""
+    keras = textgen.import_keras()
     corpus = textgen.prepare(path, level="word", vocabulary_size=int(size) or None)
     train, held_out = textgen.split(corpus.ids[:2_000_000], 0.02)
     validation = textgen.SequenceDataset(held_out, 32, 32)
@@ -263,14 +269,7 @@ def compare_sampled(path: str, size: str) -> dict[str, Any]:
     rates: dict[int, list[float]] = {}
     for count in SAMPLES:
         keras.utils.set_random_seed(0)
-        model = textgen.LanguageModel(
-            corpus.tokenizer,
-            units=256,
-            embedding=256,
-            tie_weights=True,
-            layer_norm=True,
-            return_sequences=True,
-        )
+        model = word_model(corpus.tokenizer, layer_norm=True)
         optimizer = keras.optimizers.Adam(3e-3, beta_2=0.99, global_clipnorm=1.0)
         model.compile(optimizer, sampled_softmax=count)
         models[count], rates[count] = model, []
@@ -278,9 +277,7 @@ def compare_sampled(path: str, size: str) -> dict[str, Any]:
     for turn in range(TURNS):
         dataset = textgen.SequenceDataset(train, 32, 32, seed=turn)
         for count, model in models.items():
-            clock = Clock(TURN)
-            model.fit(dataset, epochs=100, callbacks=[clock], verbose=0)
-            rates[count].append(clock.rate)
+            rates[count].append(train_for(keras, model, dataset, TURN))
             nats[count].append(model.evaluate(validation, verbose=0))
     return {
         "size": len(corpus.tokenizer),
@@ -289,22 +286,17 @@ def compare_sampled(path: str, size: str) -> dict[str, Any]:
     }
 
 
-class Clock(keras.callbacks.Callback):
-    """Ends a training after some seconds; the first step, which compiles, is free."""
+def train_for(keras: Any, model: Any, dataset: Any, seconds: float) -> float:
+    """Trains for some seconds after the first step, which compiles; returns steps/s."""
+    ends: list[float] = []
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds, self.steps, self.start, self.rate = seconds, -1, 0.0, 0.0
+    def on_train_batch_end(batch: int, logs: Any) -> None:
+        ends.append(time.perf_counter())
+        model.stop_training = ends[-1] - ends[0] > seconds
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Counts a step."""
-        now = time.perf_counter()
-        self.steps += 1
-        if not self.steps:
-            self.start = now
-        elif now - self.start > self.seconds:
-            self.rate = self.steps / (now - self.start)
-            self.model.stop_training = True
+    clock = keras.callbacks.LambdaCallback(on_train_batch_end=on_train_batch_end)
+    model.fit(dataset, epochs=100, callbacks=[clock], verbose=0)
+    return (len(ends) - 1) / (ends[-1] - ends[0])
 
 
 def report_sampled(folder: Path, _: float) -> dict[str, Any]:

@@ -183,7 +183,7 @@ class Lines:
                 f"There are labels for {len(labels):,} lines, but the text has "
                 f"{len(self):,} lines that are not empty."
             )
-        return labels.astype(np.int32)
+        return labels.astype(np.int32, copy=False)
 
 
 def lines_of_corpus(

@@ -94,8 +94,7 @@ class Suggestion:
             text = prepare(iter([text]), tokenizer=self.vocabulary)
         parts = self.setup.split(text, self.validation, seed)
         train, validation, length = self.setup.datasets(*parts, self.vocabulary, seed)
-        labels = text.labels.names if text.labels is not None else ()
-        model = self.setup.model(self.vocabulary, length, labels)
+        model = self.setup.model(self.vocabulary, length, text.label_names)
         model.compile(
             self.setup.optimizer(), sampled_softmax=self.setup.sampled_softmax
         )

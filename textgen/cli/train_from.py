@@ -142,8 +142,7 @@ def labels_of(
         ValueError: The corpus has labels that the model lacks.
     """
     known = () if model is None else tuple(model.labels)
-    found = () if corpus.labels is None else corpus.labels.names
-    new = [name for name in found if name not in known]
+    new = [name for name in corpus.label_names if name not in known]
     if new and model is not None and not arguments.extend_vocabulary:
         more = f" and {len(new) - MAX_NAMED:,} more" if len(new) > MAX_NAMED else ""
         raise ValueError(

@@ -90,6 +90,11 @@ class PreparedCorpus:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the labels of the lines; empty if there are none."""
+        return () if self.labels is None else self.labels.names
+
     def __repr__(self) -> str:
         place = "in memory" if self.path is None else str(self.path)
         return (

@@ -296,7 +296,7 @@ class Vocabulary(Tokenizer):
         """Returns a text with the line ends and composed letters of the vocabulary."""
         if "\r" in text and "\r" not in self:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        if set(self.tokens(text)) <= set(self.symbols):
+        if self.ids.keys() >= set(self.tokens(text)):
             return text
         # A form of several symbols, such as "fi" for the ligature, is not a form of one
         # symbol. It changes the whole text, so it is for texts that have no other ids.
