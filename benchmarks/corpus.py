@@ -7,10 +7,11 @@ different lengths, in UTF-8.
 
 - `prepare`: MB of text per second, and peak memory, for each kind of token.
 - `train`: additional memory of a training on all ids, compared with the import of
-  TensorFlow, and time to the first batch, each for sequences and for lines in a process
-  of its own; time of a step, compared with 10 MB of text, in turns.
-- `lines`: a million lines, one of them of a megabyte: memory as above, with a batch of
-  the longest lines; characters per second, compared with running text, in turns.
+  TensorFlow, with a batch of each shape, and time to the first batch, for sequences and
+  for lines in a process of their own; time of a step, compared with 10 MB of text, in
+  turns.
+- `lines`: a million lines, one of them of a megabyte: memory as above; characters per
+  second, compared with running text, in turns.
 - `words`: memory of a training step and of `score` with 50,000 words.
 - `sampled`: the sampled softmax with 10,000 and 50,000 words, and with the words of
   tinyshakespeare: steps per second, and the exact held-out loss of trainings of equal
@@ -151,22 +152,23 @@ def train_once(path: str, kind: str) -> dict[str, Any]:
     peak = Peak()
     start = time.perf_counter()
     corpus = textgen.PreparedCorpus.load(path)
-    batches = []
     if kind == "lines":
-        lines = lines_of(corpus)
-        dataset = line_dataset(corpus, lines=lines)
-        longest = np.argpartition(lines.lengths, -32)[-32:]
-        batches = [lines.examples(longest, dataset.bucket_steps[-1])]
+        dataset = line_dataset(corpus, lines=lines_of(corpus))
     else:
         dataset = textgen.SequenceDataset(textgen.split(corpus.ids, 0.01)[0], 64, 32)
     dataset[0]
     first = time.perf_counter() - start
     model = small_model(corpus.tokenizer)
     model.fit(dataset, steps_per_epoch=50, verbose=0)
-    for batch in batches:
-        model.train_on_batch(*batch)
-    steps = list(getattr(dataset, "bucket_steps", [64]))
-    return {"mb": peak.more, "first": first, "steps": steps}
+    shapes = set()
+    for index in range(len(dataset)):  # a batch of each number of steps
+        batch = dataset[index]
+        if batch[0].shape not in shapes:
+            model.train_on_batch(*batch)
+            shapes.add(batch[0].shape)
+        if len(shapes) == len(getattr(dataset, "bucket_steps", [64])):
+            break
+    return {"mb": peak.more, "first": first, "shapes": sorted(shapes)}
 
 
 def lines_of(corpus: Any) -> Any:
@@ -338,7 +340,7 @@ def report_train(folder: Path, megabytes: float) -> dict[str, Any]:
         result[kind] = child("train_once", large, kind)
         print(
             f"  {kind:10} {result[kind]['mb']:,.0f} MB more than the import of "
-            f"TensorFlow, with batches of {result[kind]['steps']} steps; first batch "
+            f"TensorFlow, with batches of {result[kind]['shapes']}; first batch "
             f"after {result[kind]['first']:.2f} s"
         )
     rates = child("compare_sizes", large, small)
@@ -353,7 +355,7 @@ def report_lines(folder: Path, _: float) -> dict[str, Any]:
     print(
         f"\n{result['count']:,} lines, the longest of {result['longest']:,} characters:"
         f" {result['mb']:,.0f} MB more than the import of TensorFlow, with batches of "
-        f"{result['steps']} steps; first batch after {result['first']:.1f} s; "
+        f"{result['shapes']}; first batch after {result['first']:.1f} s; "
         f"{result['lines']:,.0f} characters/s, running text {result['text']:,.0f}: "
         f"{result['lines'] / result['text']:.2f}"
     )

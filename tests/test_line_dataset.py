@@ -5,6 +5,7 @@ import pytest
 
 import textgen
 from textgen import LineDataset, Vocabulary
+from textgen import lines as lines_
 from textgen.batches import View, permute
 from textgen.lines import Lines
 
@@ -249,6 +250,29 @@ def test_each_line_once_per_epoch_in_few_shapes(number):
         }
 
 
+@pytest.mark.parametrize("number", [1600, 1599, 1581])
+def test_batches_of_long_lines_have_fewer_lines(number, monkeypatch):
+    monkeypatch.setattr(lines_, "_MOST_TOKENS", 1)
+    lines = MANY[:number]
+    dataset = LineDataset(as_ids(lines), 0, batch_size=ROWS, seed=1)
+    steps = dataset.bucket_steps
+    usual = sorted(map(len, lines))[int(0.99 * (number - 1))] + 1
+    rows = {each: min(ROWS, ROWS * usual // each) for each in steps}
+    assert 1 <= rows[steps[-1]] < rows[steps[0]] == ROWS
+    for epoch in range(2):
+        read = batches(dataset, epoch)
+        assert len(read) == len(dataset) > math.ceil(number / ROWS)
+        assert sorted(lines_in(read)) == sorted(map(tuple, lines))
+        partial = [x for x, _ in read if len(x) < rows[x.shape[1]]]
+        assert len(partial) <= 1
+        assert all(x.shape[1] == steps[0] for x in partial)
+    assert dataset.mean_steps == pytest.approx(np.mean([x.shape[1] for x, _ in read]))
+    # `predict` reads batches of ROWS lines in the order of the text.
+    assert_same(list(View(dataset, None)), one_width(lines, ROWS, 0, None))
+    assert len(View(dataset, None)) == math.ceil(number / ROWS)
+    assert len(View(dataset, 0)) == len(dataset)
+
+
 def test_a_line_is_in_the_shortest_bucket_that_fits_or_fills_the_next_one():
     dataset = LineDataset(as_ids(MANY), 0, batch_size=ROWS)
     steps = dataset.bucket_steps
@@ -360,8 +384,9 @@ def test_a_very_long_line_does_not_make_a_large_batch():
         dataset = LineDataset(with_long_line(50_000, 399), 0)
     assert (dataset.sequence_length, dataset.num_cut) == (512, 1)
     sizes = [x.size for x, _ in batches(dataset, 0)]
-    assert max(sizes) == 32 * 512
-    assert sum(sizes) == 32 * 512 + (400 - 32) * 4
+    # 8,192 tokens: 16 lines. The other lines have four steps.
+    assert max(sizes) == 16 * 512
+    assert sum(sizes) == 16 * 512 + (400 - 16) * 4
 
 
 @pytest.mark.filterwarnings("error")

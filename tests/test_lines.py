@@ -1,10 +1,11 @@
 import itertools
-import math
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from textgen import array_file
 from textgen import lines as lines_
 from textgen.lines import Lines, choose_buckets
 
@@ -20,10 +21,12 @@ def naive_lines(ids, end):
     return found
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 7, 64, 1000])
+@pytest.mark.parametrize("in_memory", [0, 100, 10_000])
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.8])
-def test_lines_against_a_loop(chunk, share, monkeypatch):
+def test_lines_against_a_loop(chunk, share, in_memory, monkeypatch):
     monkeypatch.setattr(lines_, "_CHUNK", chunk)
+    monkeypatch.setattr(array_file, "_IN_MEMORY", in_memory)
     for seed in range(5):
         generator = np.random.default_rng(seed)
         ids = generator.integers(1, 9, 128 + seed).astype(np.int8)
@@ -34,6 +37,10 @@ def test_lines_against_a_loop(chunk, share, monkeypatch):
         )
         assert lines.starts.dtype == np.uint32
         assert len(lines) == len(lines.starts)
+        numbers = generator.integers(0, len(lines), 30)
+        taken = lines.take(numbers)
+        assert taken.starts.tolist() == lines.starts[numbers].tolist()
+        assert taken.lengths.tolist() == lines.lengths[numbers].tolist()
 
 
 @pytest.mark.parametrize(
@@ -109,41 +116,65 @@ def test_examples_against_the_definition(steps):
 # === Buckets ===
 
 
-def cost(lengths, rows, widths, steps):
-    """Steps of all batches, by filling them one after the other."""
-    fitting = [
-        next(width for width in widths if length + 1 <= width or width == steps)
-        for length in lengths
-    ]
-    fitting.sort(reverse=True)
-    return sum(fitting[at] for at in range(0, len(fitting), rows))
+def cost(lengths, rows, widths, tokens=10**9):
+    """Steps of all batches, with a share of a batch for each line."""
+    usual = lengths[int(0.99 * (len(lengths) - 1))].item() + 1
+    total = 0
+    for length, number in Counter(lengths.tolist()).items():
+        width = next((each for each in widths if length + 1 <= each), widths[-1])
+        fewer = min(rows, max(1, max(tokens, rows * usual) // width))
+        total += number * width / (rows if width == widths[0] else fewer)
+    return total
 
 
+@pytest.mark.parametrize("tokens", [1, 10**6])
 @pytest.mark.parametrize("rows", [1, 3, 8])
 @pytest.mark.parametrize("steps", [11, 25, 40])
 @pytest.mark.parametrize("least", [0, 40, 10**6])
-def test_buckets_are_the_best_choice(rows, steps, least, monkeypatch):
+def test_buckets_are_the_best_choice(rows, steps, least, tokens, monkeypatch):
     monkeypatch.setattr(lines_, "_LEAST_STEPS", least)
+    monkeypatch.setattr(lines_, "_MOST_TOKENS", tokens)
     for seed in range(4):
         generator = np.random.default_rng(seed)
-        lengths = np.sort(generator.choice([1, 2, 3, 5, 8, 9, 12, 20, 24], 60))
-        lengths = lengths.astype(np.uint8)
+        lengths = generator.choice([1, 2, 3, 5, 8, 9, 12, 20, 24], 200)
+        lengths[lengths > 8] -= np.where(generator.random(200) < 0.9, 8, 0)[lengths > 8]
+        lengths = np.sort(np.append(lengths, [24])).astype(np.uint8)
         possible = sorted({int(each) + 1 for each in lengths if each + 1 < steps})
         best = []
         for count in range(4):
             costs = [
-                cost(lengths, rows, [*inner, steps], steps)
+                cost(lengths, rows, [*inner, steps], tokens)
                 for inner in itertools.combinations(possible, count)
             ]
             best.append(min(costs))
             if count and best[-2] - best[-1] < max(least, 0.03 * best[-2]):
                 best.pop()
                 break
-        found, ends = choose_buckets(lengths, steps, rows, 4)
-        assert found.tolist() == sorted(set(found.tolist()), reverse=True)
-        assert found @ np.diff(ends, prepend=0) == best[-1]
-        assert ends[-1] == math.ceil(60 / rows)
-        assert len(found) <= len(best)
+        found = choose_buckets(lengths, steps, rows, 4)
+        widths = found.steps.tolist()
+        assert widths == sorted(set(widths), reverse=True)
+        if len(widths) == len(best):  # otherwise others fill up one of the buckets
+            paid = cost(lengths, rows, widths[::-1], tokens)
+            assert paid == pytest.approx(best[-1])
+        assert len(widths) <= len(best)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "buckets"),
+    [
+        # 99 % of the lines have at most 9 tokens: a batch has at most 8 x 10 of them.
+        # 10 lines need 20 steps: 3 batches of 4 lines. 298 more need 10 steps: 38
+        # batches of 8. The other 4,994 lines are 625 batches of 8.
+        ([5000, 300, 7, 3], [(20, 4, 12, 3), (10, 8, 316, 41), (4, 8, 5310, 666)]),
+        # 99 % have 3 tokens: at most 32 tokens. 37 lines need 19 batches of 2.
+        ([5000, 30, 7, 3], [(20, 1, 3, 3), (11, 2, 41, 22), (4, 8, 5040, 647)]),
+    ],
+)
+def test_buckets_are_filled_up(numbers, buckets, monkeypatch):
+    monkeypatch.setattr(lines_, "_LEAST_STEPS", 10)
+    monkeypatch.setattr(lines_, "_MOST_TOKENS", 1)
+    lengths = np.repeat([3, 9, 10, 19], numbers).astype(np.uint8)
+    assert list(zip(*choose_buckets(lengths, 20, 8, 8), strict=True)) == buckets
 
 
 def test_many_different_lengths():
@@ -151,16 +182,14 @@ def test_many_different_lengths():
     generator = np.random.default_rng(0)
     lengths = np.sort(generator.lognormal(4, 1, 20_000).astype(np.uint32) + 1)
     steps = int(lengths[-1]) + 1
-    found, ends = choose_buckets(lengths, steps, 10, 2)
-    best = min(
-        cost(lengths[::10], 1, [inner, steps], steps) for inner in range(2, steps, 7)
-    )
-    assert found @ np.diff(ends, prepend=0) < 1.02 * best
+    found = choose_buckets(lengths, steps, 1, 2)
+    best = min(cost(lengths, 1, [inner, steps]) for inner in range(2, steps, 7))
+    assert found.steps @ np.diff(found.ends, prepend=0) < 1.02 * best
 
 
 def test_equal_lengths_are_one_bucket():
-    found, ends = choose_buckets(np.full(10**6, 7, np.uint8), 8, 4, 8)
-    assert (found.tolist(), ends.tolist()) == ([8], [250_000])
+    found = choose_buckets(np.full(10**6, 7, np.uint8), 8, 4, 8)
+    assert [column.tolist() for column in found] == [[8], [4], [10**6], [250_000]]
 
 
 def naive_example(line, labels, end, steps):

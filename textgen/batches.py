@@ -1,8 +1,7 @@
 """Base classes of the datasets: batches of ids in a reproducible order.
 
-`Dataset` is the base class of the datasets in `textgen.datasets`. The order of its
-batches depends on a seed and an epoch only. `View` and `Feed` are used by `fit`,
-`evaluate` and `predict` to read a dataset.
+`Dataset` is the base class of the datasets. The order of its batches depends on a seed
+and an epoch only. `fit`, `evaluate` and `predict` read it as a `View` or a `Feed`.
 
 Names of dimensions: N examples in a batch, T steps.
 """
@@ -66,9 +65,7 @@ class Batches(keras.utils.PyDataset, keras_internals.DataAdapter):
         """Called by Keras; returns an iterator over one pass."""
         return iter(self)
 
-    def get_jax_iterator(self) -> Iterator:
-        """Called by Keras; returns an iterator over one pass."""
-        return iter(self)
+    get_jax_iterator = get_numpy_iterator
 
     def get_torch_dataloader(self) -> Any:
         """Called by Keras; returns a loader of one pass."""
@@ -168,6 +165,11 @@ class Dataset(Batches):
         return self.batch_size
 
     @property
+    def text_batches(self) -> int:
+        """Number of batches in the order of the text, which `predict` reads."""
+        return len(self)
+
+    @property
     def carries_state(self) -> bool:
         """Whether each batch continues the previous one, as stateful models need."""
         return False
@@ -254,9 +256,7 @@ class ArrayDataset(Dataset):
 
 
 class View(Batches):
-    """A dataset in the order of one fixed epoch.
-
-    Reading a view does not change the epoch of the dataset.
+    """A dataset in the order of one fixed epoch; reading it does not change its epoch.
 
     Args:
         dataset: `Dataset`.
@@ -269,7 +269,9 @@ class View(Batches):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return (
+            len(self.dataset) if self.epoch is not None else self.dataset.text_batches
+        )
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         return (self.dataset.batch(i, self.epoch) for i in range(len(self)))

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 
+from textgen.array_file import GrowingArray
 from textgen.batches import Dataset, check_integers, permute
 from textgen.lines import Lines, choose_buckets
 
@@ -31,16 +32,18 @@ class LineDataset(Dataset):
     of steps is that of its bucket. There are at most `max_buckets` different numbers of
     steps, since a training step is compiled for each. They are chosen so that little is
     padded; a bucket that would save less than 3 % of the steps, or less than 2,500
-    steps of a batch in an epoch, is not used, so a short text has one bucket. Each
-    bucket is filled up with lines of the next shorter one, so that only one batch of an
-    epoch is smaller. The order of the batches and of the lines in a bucket is another
-    one in each epoch.
+    steps of a batch in an epoch, is not used, so a short text has one bucket. A batch
+    of a longer bucket has fewer lines where it would have more than 8,192 tokens, and
+    more than `batch_size` lines as long as 99 % of all. Each bucket is filled up with
+    lines of the next shorter one, so that only one batch of an epoch is not full. The
+    order of the batches and of the lines in a bucket is another one in each epoch.
 
     A training step takes the mean over the targets of its batch, so a target counts
     more in a batch of short lines than in one of long lines. The reported loss and
     metrics are means over all targets, with any buckets.
 
-    The lines take 5 to 8 bytes each, and 4 more with several buckets.
+    The lines take 5 to 8 bytes each, and 4 more with several buckets, above 16 MB in
+    temporary files.
 
     A line can have labels, such as its author: the network reads them after the start
     step, in place of targets they have -1. A `LanguageModel` with these `labels` then
@@ -55,7 +58,8 @@ class LineDataset(Dataset):
             `None` fits the longest line, unless it is longer than twice 99 % of the
             lines and a batch of such lines had more than 16,384 tokens (512 steps with
             32 rows): then lines are cut there, with a warning. Defaults to `None`.
-        batch_size: int. Number of lines in a batch. Defaults to `32`.
+        batch_size: int. Number of lines in a batch; batches of long lines have fewer.
+            Defaults to `32`.
         shuffle: bool. Whether to shuffle the lines, differently in each epoch. `False`
             keeps the order of the text; the number of steps of a batch then is that of
             the bucket of its longest line. Defaults to `True`.
@@ -156,8 +160,13 @@ class LineDataset(Dataset):
             self._sort_into_buckets(lengths, max_buckets)
 
     def __len__(self) -> int:
+        return len(self._firsts) if self.stateful else int(self._buckets.ends[-1])
+
+    @property
+    def text_batches(self) -> int:
+        """Number of batches in the order of the text."""
         if self.stateful:
-            return len(self._firsts)
+            return len(self)
         return math.ceil(self.num_examples / self.batch_size)
 
     @property
@@ -221,18 +230,16 @@ class LineDataset(Dataset):
 
     def _of_bucket(self, index: int, key: tuple[int, int]) -> tuple[np.ndarray, int]:
         """Returns shuffled lines of one bucket, and their number of steps."""
-        steps, ends = self._buckets
+        ends = self._buckets.ends
         if len(ends) > 1:
             [index] = permute(np.array([index]), len(self), key)
         bucket = int(np.searchsorted(ends, index, side="right"))
-        first = int(ends[bucket - 1]) * self.batch_size if bucket else 0
-        last = min(int(ends[bucket]) * self.batch_size, self.num_examples)
-        begin = int(index) * self.batch_size
-        places = np.arange(begin, min(begin + self.batch_size, last))
-        places = first + permute(places - first, last - first, key)
-        return places if self._order is None else self._order[places], int(
-            steps[bucket]
-        )
+        steps, rows, last, _ = (int(column[bucket]) for column in self._buckets)
+        first = int(self._buckets.lines[bucket - 1]) if bucket else 0
+        begin = (int(index) - int(ends[bucket - 1]) if bucket else int(index)) * rows
+        places = np.arange(begin, min(begin + rows, last - first))
+        places = first + permute(places, last - first, key)
+        return places if self._order is None else self._order[places], steps
 
     def _of_equal_length(
         self, index: int, key: tuple[int, int] | None
@@ -273,13 +280,11 @@ class LineDataset(Dataset):
         shorter = np.zeros(self.num_examples, dtype)  # buckets that are too short
         for steps in self.bucket_steps[:-1]:
             shorter += self._lines.lengths >= steps
-        self._order = np.empty(self.num_examples, np.min_scalar_type(self.num_examples))
-        first = 0
+        order = GrowingArray(np.min_scalar_type(self.num_examples))
         for bucket in reversed(range(len(buckets.steps))):
             for at in range(0, self.num_examples, _CHUNK):
-                numbers = at + np.flatnonzero(shorter[at : at + _CHUNK] == bucket)
-                self._order[first : first + len(numbers)] = numbers
-                first += len(numbers)
+                order.append(at + np.flatnonzero(shorter[at : at + _CHUNK] == bucket))
+        self._order = order.array()
 
     def _sort_by_length(self) -> None:
         """Cuts the lines into batches of equal length, the same in all epochs."""

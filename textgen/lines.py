@@ -3,13 +3,13 @@
 Names of dimensions: N lines in a batch, T steps.
 """
 
-import array
 import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from textgen.array_file import GrowingArray
 from textgen.batches import as_ids, check_integers
 from textgen.text.prepared import PreparedCorpus
 from textgen.text.tokenizer import NO_SYMBOL, Tokenizer
@@ -23,13 +23,17 @@ _LEAST_STEPS = 2500
 _LEAST_SHARE = 0.03
 
 _CANDIDATES = 256  # numbers of steps that are compared
-_INFINITE = np.iinfo(np.int64).max
+
+# Tokens of a batch that is not larger than those of usual lines: a training step of 128
+# units needs about 100 MB for them.
+_MOST_TOKENS = 2**13
 
 
 class Lines:
     """The lines of a text that are not empty, without a copy of the ids.
 
-    They take 5 to 8 bytes per line. The ids are read once, in parts.
+    They take 5 to 8 bytes per line, above 16 MB in a temporary file. The ids are read
+    once, in parts.
 
     Args:
         ids: integer array of shape `(tokens,)`, or a memory map. It is not copied.
@@ -71,18 +75,21 @@ class Lines:
         if end_of_line > np.iinfo(np.int32).max:
             raise ValueError(f"end_of_line={end_of_line} must be an id of the text.")
         self.end_of_line = int(end_of_line)
-        # Grows in place: joined parts would need the memory of the starts twice.
-        starts, lengths = array.array("I" if len(self.ids) < 2**32 else "Q"), []
+        dtype = np.uint32 if len(self.ids) < 2**32 else np.uint64
+        starts, lengths, longest = GrowingArray(dtype), GrowingArray(dtype), 0
         for part, part_lengths in _find(self.ids, self.end_of_line):
-            starts.frombytes(part.astype(starts.typecode).tobytes())
+            starts.append(part)
             lengths.append(part_lengths)
-        if not lengths:
+            longest = max(longest, int(part_lengths.max()))
+        if not longest:
             raise ValueError(
                 f"These {len(self.ids)} ids have no line that is not empty. Check the "
                 f"text and end_of_line={end_of_line}."
             )
-        self.starts = np.frombuffer(starts, starts.typecode)
-        self.lengths = np.concatenate(lengths)
+        self.starts = starts.array()
+        # One more than the longest length must fit, too.
+        smallest = np.min_scalar_type(longest + 1)
+        self.lengths = _taken(lengths.array(), None, smallest)
         self.labels = None if labels is None else self._checked(labels)
         if self.labels is not None:
             sizes = self.lengths + np.count_nonzero(self.labels >= 0, axis=1)
@@ -115,7 +122,8 @@ class Lines:
                     "that are not empty, counted from 0."
                 )
         taken = copy.copy(self)
-        taken.starts, taken.lengths = self.starts[numbers], self.lengths[numbers]
+        taken.starts = _taken(self.starts, numbers, self.starts.dtype)
+        taken.lengths = _taken(self.lengths, numbers, self.lengths.dtype)
         if self.labels is not None:
             taken.labels = self.labels[numbers]
         return taken
@@ -225,11 +233,16 @@ def _find(ids: np.ndarray, end_of_line: int) -> Iterator[tuple[np.ndarray, np.nd
         start = int(ends[-1]) + 1
         kept = ends > starts
         if kept.any():
-            starts = starts[kept]
-            lengths = ends[kept] - starts
-            # One more than the length must fit, too. `np.concatenate` returns the
-            # dtype of the longest line.
-            yield starts, lengths.astype(np.min_scalar_type(lengths.max() + 1))
+            yield starts[kept], (ends - starts)[kept]
+
+
+def _taken(values: np.ndarray, numbers: np.ndarray | None, dtype: Any) -> np.ndarray:
+    """Returns the values of these numbers, or all; a large result is in a file."""
+    result = GrowingArray(dtype)
+    for at in range(0, len(values if numbers is None else numbers), _CHUNK):
+        part = slice(at, at + _CHUNK)
+        result.append(values[part] if numbers is None else values[numbers[part]])
+    return result.array()
 
 
 class Buckets(NamedTuple):
@@ -237,21 +250,29 @@ class Buckets(NamedTuple):
 
     Args:
         steps: int64 array of shape `(buckets,)`, descending. Steps of the batches.
+        rows: int64 array of shape `(buckets,)`. Lines of each batch; the last one of
+            the shortest bucket may have fewer.
+        lines: int64 array of shape `(buckets,)`. Number of lines up to the end of each
+            bucket.
         ends: int64 array of shape `(buckets,)`. Number of batches up to the end of each
             bucket.
     """
 
     steps: np.ndarray
+    rows: np.ndarray
+    lines: np.ndarray
     ends: np.ndarray
 
 
 def choose_buckets(lengths: np.ndarray, steps: int, rows: int, most: int) -> Buckets:
     """Chooses the numbers of steps of batches, so that little is padded.
 
-    A batch has the lines of one bucket. The bucket of the longest lines is filled up to
-    a full batch with lines of the next one, and so on: only one batch is not full. For
-    each number of buckets, the choice has the smallest sum of steps over all batches;
-    a further bucket must save enough.
+    A batch has the lines of one bucket. In the shortest bucket it has `rows` lines, in
+    another one at most so many that it has no more tokens than `rows` lines as long as
+    99 % of all, or 8,192 tokens if this is more. The bucket of the longest lines is
+    filled up to a full batch with lines of the next one, and so on: only one batch is
+    not full. For each number of buckets, the choice has the smallest sum of steps over
+    all batches, not counting what fills them up; a further bucket must save enough.
 
     Args:
         lengths: unsigned integer array of shape `(lines,)`, sorted. Its dtype holds the
@@ -265,19 +286,20 @@ def choose_buckets(lengths: np.ndarray, steps: int, rows: int, most: int) -> Buc
     inner = np.geomspace(shortest, longest, _CANDIDATES).astype(lengths.dtype)
     inner = np.unique(np.append(inner, lengths.dtype.type(longest)))
     inner = inner[inner < steps]
-    # Number of batches with a line that does not fit; none for the last choice.
-    longer = len(lengths) - np.searchsorted(lengths, inner)
-    longer = np.append(-(-longer // rows), 0)
-    total = -(-len(lengths) // rows)
+    # Number of lines that do not fit; none for the last choice.
+    longer = np.append(len(lengths) - np.searchsorted(lengths, inner), 0)
     choices = np.append(inner.astype(np.int64), steps)
-    # Sum of steps if the first bucket ends at a choice, and of one bucket from a choice
-    # (first axis) to a larger or the same one (second axis).
-    sums = (total - longer) * choices
-    between = (longer[:, np.newaxis] - longer) * choices
+    usual = int(lengths[int(0.99 * (len(lengths) - 1))]) + 1
+    tokens = max(_MOST_TOKENS, rows * usual)
+    fewer = np.clip(tokens // choices, 1, rows)
+    # Sum of steps if the shortest bucket ends at a choice, and of one bucket from a
+    # choice (first axis) to a larger or the same one (second axis).
+    sums = (len(lengths) - longer) * (choices / rows)
+    between = (longer[:, np.newaxis] - longer) * (choices / fewer)
     larger = np.tri(len(choices), dtype=bool).T
     previous: list[np.ndarray] = []
     while len(previous) + 1 < most:
-        through = np.where(larger, sums[:, np.newaxis] + between, _INFINITE)
+        through = np.where(larger, sums[:, np.newaxis] + between, np.inf)
         best = through.argmin(axis=0)
         smaller = through.min(axis=0)
         if sums[-1] - smaller[-1] < max(_LEAST_STEPS, _LEAST_SHARE * sums[-1]):
@@ -287,6 +309,26 @@ def choose_buckets(lengths: np.ndarray, steps: int, rows: int, most: int) -> Buc
     chosen = [len(choices) - 1]
     for best in reversed(previous):
         chosen.append(int(best[chosen[-1]]))
-    ends = np.append(longer[chosen[1:]], total)
-    used = np.diff(ends, prepend=0) > 0  # no line may need all `steps`
-    return Buckets(choices[chosen][used], ends[used])
+    needed = np.append(longer[chosen[1:]], len(lengths))
+    rows_of = np.append(fewer[chosen[:-1]], rows)
+    return _filled_up(choices[chosen], rows_of, needed)
+
+
+def _filled_up(steps: np.ndarray, rows: np.ndarray, needed: np.ndarray) -> Buckets:
+    """Returns buckets of full batches.
+
+    Args:
+        steps: int64 array of shape `(buckets,)`. Steps of the batches, descending.
+        rows: int64 array of shape `(buckets,)`. Lines of a batch.
+        needed: int64 array of shape `(buckets,)`. Number of lines that fit into no
+            shorter bucket; for the last one, of all lines.
+    """
+    buckets = []
+    lines = batches = 0
+    for width, size, end in zip(steps, rows, needed, strict=True):
+        more = -(-(end - lines) // size)
+        if more > 0:  # otherwise these lines fill up longer batches
+            batches += more
+            lines = min(lines + more * size, needed[-1])
+            buckets.append((width, size, lines, batches))
+    return Buckets(*np.array(buckets, np.int64).T)

@@ -1,9 +1,11 @@
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
 
 import textgen
+from textgen.text.splits import split_line_numbers
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,20 @@ def test_split_lines_skips_empty_lines():
     text = "\n\none\ntwo\n\n\nthree\nfour\n\n"
     assert textgen.split_lines(text, 0.5) == textgen.split_lines("\n".join(lines), 0.5)
     assert textgen.split_lines("\n\n") == ([], [])
+
+
+def test_a_million_lines_are_split_with_little_memory():
+    """The order is that of NumPy's generator; 4 bytes for each line."""
+    tracemalloc.start()
+    try:
+        train, held_out = split_line_numbers(1_000_003, 0.1, seed=7)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    order = np.random.default_rng(7).permutation(1_000_003)
+    np.testing.assert_array_equal(train, order[:900_002])
+    np.testing.assert_array_equal(held_out, order[900_002:])
+    assert peak < 5e6
 
 
 def test_split_lines_share_out_of_range():

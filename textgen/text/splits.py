@@ -5,6 +5,8 @@ from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
+_MANY = 10**6  # lines that are shuffled by NumPy
+
 
 class _Sliceable(Protocol):
     def __len__(self) -> int: ...
@@ -91,7 +93,12 @@ def split_line_numbers(
         seed: int.
 
     Returns:
-        A tuple `(train, validation)` of int64 arrays, shuffled.
+        A tuple `(train, validation)` of int64 arrays, or uint32 from a million lines
+        on, shuffled.
     """
-    order = random.Random(seed).sample(range(count), count)
-    return split(np.array(order, np.int64), validation)
+    if count < _MANY:
+        order = np.array(random.Random(seed).sample(range(count), count), np.int64)
+    else:  # 10 million lines: 0.3 s and 40 MB, instead of 9 s and 500 MB
+        order = np.arange(count, dtype=np.uint32 if count < 2**32 else np.uint64)
+        np.random.default_rng(seed).shuffle(order)
+    return split(order, validation)
