@@ -29,17 +29,33 @@ ROOMS = {
     "backend": (set(), {"keras"}, {"jax", "tensorflow", "torch"}),
     "tracing": ({"backend"}, {"keras"}, {"jax", "tensorflow", "torch"}),
     "text": ({"files", "messages"}, {"numpy"}, {"tokenizers"}),
-    "batches": ({"keras_internals"}, {"keras", "numpy"}, {"tensorflow"}),
+    "place": (set(), set(), set()),
+    "distribution": (
+        {"backend", "keras_internals", "place", "text"},
+        {"keras", "numpy"},
+        {"jax"},
+    ),
+    "permutation": (set(), {"numpy"}, set()),
+    "batches": (
+        {"distribution", "keras_internals", "permutation"},
+        {"keras", "numpy"},
+        {"tensorflow"},
+    ),
     "array_file": (set(), {"numpy"}, set()),
     "lines": ({"array_file", "batches", "text"}, {"numpy"}, set()),
-    "line_dataset": ({"array_file", "batches", "lines"}, {"numpy"}, set()),
-    "datasets": ({"batches", "line_dataset"}, {"numpy"}, set()),
+    "line_dataset": (
+        {"array_file", "batches", "lines", "permutation"},
+        {"numpy"},
+        set(),
+    ),
+    "datasets": ({"batches", "line_dataset", "permutation"}, {"numpy"}, set()),
     "layers": ({"backend", "keras_internals", "tracing"}, {"keras", "numpy"}, set()),
     "decoding": ({"text", "tracing"}, {"keras", "numpy"}, set()),
     "training": (
         {
             "backend",
             "batches",
+            "distribution",
             "files",
             "keras_internals",
             "messages",
@@ -54,6 +70,7 @@ ROOMS = {
         {
             "backend",
             "decoding",
+            "distribution",
             "files",
             "hdf5",
             "keras_internals",
@@ -67,7 +84,7 @@ ROOMS = {
         set(),
     ),
     "advice": (
-        {"datasets", "layers", "lines", "models", "text"},
+        {"datasets", "distribution", "layers", "lines", "models", "text"},
         {"keras", "numpy"},
         set(),
     ),

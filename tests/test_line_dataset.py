@@ -6,8 +6,9 @@ import pytest
 import textgen
 from textgen import LineDataset, Vocabulary
 from textgen import lines as lines_
-from textgen.batches import View, permute
+from textgen.batches import View
 from textgen.lines import Lines
+from textgen.permutation import permute
 
 
 def batches(dataset, epoch=None):

@@ -24,6 +24,8 @@ _MODULES = {
     "ByteTokenizer": "text.byte_level",
     "SubwordTokenizer": "text.subword",
     "Vocabulary": "text.vocabulary",
+    "distribute": "distribution",
+    "LostProcessError": "distribution",
     "LineDataset": "line_dataset",
     "SequenceDataset": "datasets",
     "WindowDataset": "datasets",
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
     from textgen.datasets import WindowDataset as WindowDataset
     from textgen.datasets import vectorize as vectorize
     from textgen.decoding.adaptation import Adaptation as Adaptation
+    from textgen.distribution import LostProcessError as LostProcessError
+    from textgen.distribution import distribute as distribute
     from textgen.layers.inputs import OneHot as OneHot
     from textgen.layers.recurrent import GRU as GRU
     from textgen.layers.recurrent import LSTM as LSTM

@@ -57,6 +57,13 @@ def num_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def on_one_device(value: Any) -> Any:
+    """Returns the copy of a replicated JAX array on the first local device."""
+    if len(value.sharding.device_set) > 1 and value.is_fully_replicated:
+        return value.addressable_data(0)
+    return value
+
+
 @contextlib.contextmanager
 def floatx(dtype: str) -> Iterator[None]:
     """Sets the default dtype of Keras inside a `with` block."""

@@ -14,6 +14,8 @@ import keras
 import numpy as np
 
 from textgen import keras_internals
+from textgen.distribution import Share, share
+from textgen.permutation import permute
 
 PREFETCHED = 8  # batches that TensorFlow reads ahead
 
@@ -97,7 +99,7 @@ class Dataset(Batches):
     in `fit` and in your own loop. Keras does not apply `class_weight` to a dataset of
     this type; textgen's models apply it themselves.
 
-    Subclasses implement `__len__`, `batch` and `steps`.
+    Subclasses implement `__len__`, `steps`, and `batch` or `plan` and `examples`.
 
     Args:
         ids: integer array of shape `(tokens,)`, as `Vocabulary.encode` returns it, or
@@ -143,6 +145,34 @@ class Dataset(Batches):
         Returns:
             `x` and `y`, as the dataset yields them.
         """
+        return self.examples(*self.plan(index, epoch))
+
+    def part(
+        self, index: int, epoch: int | None, share: Share | None
+    ) -> tuple[np.ndarray, ...]:
+        """Returns the rows of a batch that one of several processes reads."""
+        if share is None:
+            return self.batch(index, epoch)
+        if type(self).batch is not Dataset.batch:
+            whole = self.batch(index, epoch)
+            return share.fill_up([share.take(each) for each in whole], len(whole[0]))
+        rows, steps = self.plan(index, epoch)
+        return share.fill_up(self.examples(share.take(rows), steps), len(rows))
+
+    def plan(self, index: int, epoch: int | None) -> tuple[np.ndarray, int]:
+        """Chooses the examples of a batch.
+
+        Args:
+            index: int. Number of the batch in the epoch, counted from 0.
+            epoch: int, or `None` for the order of the text.
+
+        Returns:
+            An integer array of shape `(N,)`, the examples; and the number of steps.
+        """
+        raise NotImplementedError
+
+    def examples(self, rows: np.ndarray, steps: int) -> tuple[np.ndarray, ...]:
+        """Returns inputs and targets of some examples of `plan`."""
         raise NotImplementedError
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
@@ -239,15 +269,19 @@ class ArrayDataset(Dataset):
             (array.shape[1:], self._dtype_of(array).name) for array in self.arrays
         )
 
-    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, ...]:
-        """Returns one batch; `epoch=None` is the order of the arrays."""
+    def plan(self, index: int, epoch: int | None) -> tuple[np.ndarray, int]:
+        """Chooses the examples of a batch; `epoch=None` is the order of the arrays."""
         size = len(self.arrays[0])
         first = index * self.batch_size
-        examples = np.arange(first, min(first + self.batch_size, size))
+        rows = np.arange(first, min(first + self.batch_size, size))
         if self.shuffle and epoch is not None:
-            examples = permute(examples, size, (self.seed, epoch))
+            rows = permute(rows, size, (self.seed, epoch))
+        return rows, self.steps or 0
+
+    def examples(self, rows: np.ndarray, steps: int) -> tuple[np.ndarray, ...]:
+        """Returns the items of all arrays."""
         return tuple(
-            np.asarray(array[examples], self._dtype_of(array)) for array in self.arrays
+            np.asarray(array[rows], self._dtype_of(array)) for array in self.arrays
         )
 
     def _dtype_of(self, array: np.ndarray) -> np.dtype:
@@ -257,6 +291,8 @@ class ArrayDataset(Dataset):
 
 class View(Batches):
     """A dataset in the order of one fixed epoch; reading it does not change its epoch.
+
+    A process that shares the training with others reads its rows of each batch.
 
     Args:
         dataset: `Dataset`.
@@ -274,7 +310,8 @@ class View(Batches):
         )
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
-        return (self.dataset.batch(i, self.epoch) for i in range(len(self)))
+        part = share()
+        return (self.dataset.part(i, self.epoch, part) for i in range(len(self)))
 
     @property
     def steps(self) -> int | None:
@@ -335,49 +372,10 @@ class Feed(View):
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         # At least one batch: Keras cannot read an empty part.
-        begin = min(self.skipped, len(self) - 1)
+        begin, part = min(self.skipped, len(self) - 1), share()
         for number in range(self.first + begin, self.first + len(self)):
             epoch, index = divmod(number, len(self.dataset))
-            yield self.dataset.batch(index, epoch)
-
-
-def permute(indices: np.ndarray, size: int, key: tuple[int, int]) -> np.ndarray:
-    """Maps indices through a pseudo-random permutation of `range(size)`.
-
-    The permutation is a generalised Feistel network with cycle walking (Black and
-    Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002). It computes each
-    shuffled index separately, so that the permutation is never stored in memory.
-
-    Args:
-        indices: integer array, each in `range(size)`.
-        size: int. Number of items in the permutation.
-        key: `(seed, epoch)`. The permutation depends on these two numbers.
-
-    Returns:
-        int64 array of the shape of `indices`.
-    """
-    rows = math.isqrt(size - 1) + 1
-    columns = -(-size // rows)
-    round_keys = np.random.default_rng(key).integers(0, 2**63, 6, np.uint64)
-    result = np.array(indices, np.uint64)
-    outside = np.ones(result.shape, bool)
-    while outside.any():
-        left, right = np.divmod(result[outside], np.uint64(columns))
-        for round_key in round_keys:
-            # Each round adds a hash of one half to the other half and swaps them.
-            left = (left + _hash(right ^ round_key) % np.uint64(rows)) % np.uint64(rows)
-            left, right = right, left
-            rows, columns = columns, rows
-        result[outside] = left * np.uint64(columns) + right
-        outside = result >= size
-    return result.astype(np.int64)
-
-
-def _hash(values: np.ndarray) -> np.ndarray:
-    """Mixes uint64 values: the finaliser of SplitMix64 (Steele et al., OOPSLA 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+            yield self.dataset.part(index, epoch, part)
 
 
 def as_ids(ids: np.ndarray) -> np.ndarray:

@@ -16,8 +16,9 @@ import math
 
 import numpy as np
 
-from textgen.batches import Dataset, as_ids, check_integers, permute
+from textgen.batches import Dataset, as_ids, check_integers
 from textgen.line_dataset import LineDataset as LineDataset
+from textgen.permutation import permute
 
 
 class WindowDataset(Dataset):
@@ -81,18 +82,19 @@ class WindowDataset(Dataset):
         """Shape of the targets without the batch axis: one target per window."""
         return ()
 
-    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns one batch; `epoch=None` is the order of the text."""
+    def plan(self, index: int, epoch: int | None) -> tuple[np.ndarray, int]:
+        """Returns the starts of the windows of a batch, and their number of steps."""
         first = index * self.batch_size
         last = min(first + self.batch_size, self.num_examples)
         examples = np.arange(first, last)
         if self.shuffle and epoch is not None:
             examples = permute(examples, self.num_examples, (self.seed, epoch))
-        starts = examples * self.sequence_stride
-        windows = np.asarray(
-            self.ids[starts[:, np.newaxis] + np.arange(self.sequence_length + 1)],
-            np.int32,
-        )
+        return examples * self.sequence_stride, self.sequence_length
+
+    def examples(self, rows: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the windows at some starts, and the tokens after them."""
+        places = rows[:, np.newaxis] + np.arange(steps + 1)
+        windows = np.asarray(self.ids[places], np.int32)
         return windows[:, :-1], windows[:, -1]
 
 
@@ -174,8 +176,8 @@ class SequenceDataset(Dataset):
         """Number of steps of a sequence."""
         return self.sequence_length
 
-    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns one batch; `epoch=None` is the order of the text."""
+    def plan(self, index: int, epoch: int | None) -> tuple[np.ndarray, int]:
+        """Returns the starts of the sequences of a batch, and their number of steps."""
         if self.sampling == "random":
             first = index * self.batch_size
             examples = np.arange(first, first + self.batch_size)
@@ -188,10 +190,12 @@ class SequenceDataset(Dataset):
         if self.random_offset and epoch is not None:
             generator = np.random.default_rng((self.seed, epoch))
             starts = starts + generator.integers(self.sequence_length)
-        sequences = np.asarray(
-            self.ids[starts[:, np.newaxis] + np.arange(self.sequence_length + 1)],
-            np.int32,
-        )
+        return starts, self.sequence_length
+
+    def examples(self, rows: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the sequences at some starts, and the same shifted by one token."""
+        places = rows[:, np.newaxis] + np.arange(steps + 1)
+        sequences = np.asarray(self.ids[places], np.int32)
         return sequences[:, :-1], sequences[:, 1:]
 
 

@@ -38,6 +38,19 @@ def mask_of(tensor: Any) -> Any:
     return getattr(tensor, "_keras_mask", None)
 
 
+def placed(variable: Any) -> tuple:
+    """Returns the JAX array of a variable, and how it is distributed."""
+    return variable.value, variable._layout
+
+
+def place(variable: Any, value: Any, layout: Any = None) -> None:
+    """Replaces the JAX array of a variable, also by one on other devices.
+
+    `assign` distributes the value over all devices, with all processes together.
+    """
+    variable._value, variable._layout = value, layout
+
+
 # === The graph of a functional model ===
 # The public description of the graph, `get_config()`, is not enough: it names layers by
 # strings that may repeat in nested models, and omits operations that are not layers.

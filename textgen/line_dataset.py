@@ -9,8 +9,9 @@ import warnings
 import numpy as np
 
 from textgen.array_file import GrowingArray
-from textgen.batches import Dataset, check_integers, permute
+from textgen.batches import Dataset, check_integers
 from textgen.lines import Lines, choose_buckets
+from textgen.permutation import permute
 
 # Tokens of a batch up to which no line is cut by default: 32 lines of 512 tokens. They
 # need about 250 MB in a training step of 256 units.
@@ -201,8 +202,11 @@ class LineDataset(Dataset):
             return int((self._ends - self._firsts).max())
         return super().largest_batch
 
-    def batch(self, index: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns one batch; `epoch=None` is the order of the text."""
+    def plan(self, index: int, epoch: int | None) -> tuple[np.ndarray, int]:
+        """Returns the numbers of the lines of a batch, and its number of steps.
+
+        A line without its labels has the complement of its number.
+        """
         key = (self.seed, epoch) if self.shuffle and epoch is not None else None
         if self.stateful:
             numbers, steps = self._of_equal_length(index, key)
@@ -210,11 +214,17 @@ class LineDataset(Dataset):
             numbers, steps = self._of_text(index, padded=epoch is None)
         else:
             numbers, steps = self._of_bucket(index, key)
-        unlabelled = None
+        numbers = numbers.astype(np.int64, copy=False)
         if self.label_dropout and self._lines.labels is not None and epoch is not None:
             drawn = np.random.default_rng([self.seed, epoch, index, _LABELS])
             unlabelled = drawn.random(len(numbers)) < self.label_dropout
-        return self._lines.examples(numbers, steps, unlabelled)
+            numbers = np.where(unlabelled, ~numbers, numbers)
+        return numbers, steps
+
+    def examples(self, rows: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns inputs and targets of some lines."""
+        without = rows < 0
+        return self._lines.examples(np.where(without, ~rows, rows), steps, without)
 
     # === Batches of numbers of lines ===
 

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from textgen.backend import is_eager, num_replicas
+from textgen.backend import is_eager, num_replicas, on_one_device
 
 # === Compiled functions ===
 
@@ -72,7 +72,8 @@ def compiled(
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
                 return function(*args)
 
-        return lambda *args: pure([variable.value for variable in variables], *args)
+        # What one process generates, the others need not compute.
+        return lambda *args: pure([on_one_device(v.value) for v in variables], *args)
     if framework == "torch":
         import torch
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from textgen import distribution
 from textgen.advice.setup import Setup
 from textgen.text.tokenizer import Tokenizer
 
@@ -26,6 +27,15 @@ def step_seconds(setup: Setup, vocabulary: Tokenizer, length: int) -> float:
         vocabulary: `Vocabulary`.
         length: int. Number of steps of a sequence.
     """
+    seconds = 0.0
+    if distribution.is_first():
+        with distribution.alone([]):
+            seconds = _median_seconds(setup, vocabulary, length)
+    return distribution.of_first(seconds)  # all processes choose the same
+
+
+def _median_seconds(setup: Setup, vocabulary: Tokenizer, length: int) -> float:
+    """Returns the median time of a training step in this process."""
     model = setup.model(vocabulary, length)
     model.compile(setup.optimizer(), sampled_softmax=setup.sampled_softmax)
     ids = np.random.default_rng(0).integers(

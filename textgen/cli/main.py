@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 import textgen
-from textgen.cli import convert, generate, inspect, prepare, streams, train
+from textgen.cli import convert, generate, inspect, launch, prepare, streams, train
 from textgen.cli.options import MESSAGE_LIMIT, HelpFormatter, Parser
 from textgen.messages import printable
 from textgen.text.unknown import UnknownSymbolsError
@@ -93,6 +93,8 @@ def _run(argv: list[str]) -> int:
     except (ValueError, OSError, ImportError) as error:  # an extra is not installed
         return _fail(arguments, arguments.parser.name_options(str(error)), 2)
     except Exception as error:
+        if type(error).__name__ == "LostProcessError":
+            raise  # `worker.py` answers it
         if _is_memory_error(error):
             return _fail(arguments, NO_MEMORY, 2)
         if os.environ.get("TEXTGEN_DEBUG"):
@@ -131,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         title="commands", dest="command", required=True, metavar="COMMAND"
     )
     train.add_train(commands)
+    launch.add_launch(commands)
     prepare.add_prepare(commands)
     generate.add_generate(commands)
     generate.add_complete(commands)

@@ -11,6 +11,7 @@ import textgen
 from textgen.cli import (
     common,
     completion,
+    launch,
     train_checks,
     train_choice,
     train_from,
@@ -19,6 +20,7 @@ from textgen.cli import (
 )
 from textgen.cli.streams import lasting_output
 from textgen.messages import printable
+from textgen.place import number_of_processes
 from textgen.quiet import import_keras
 from textgen.text import sources
 
@@ -32,8 +34,24 @@ def add_train(commands: Any) -> None:
     train_options.add_train(commands).set_defaults(run=_train)
 
 
+def _train(arguments: argparse.Namespace) -> int:
+    if arguments.distribute:
+        return launch.launch(launch.without_place(arguments.argv), arguments)
+    for name in ("coordinator", "processes", "process_id"):
+        if getattr(arguments, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} needs --distribute.")
+    if number_of_processes() > 1 and arguments.epochs is None:
+        raise ValueError(
+            "Several processes train for a number of --epochs: --minutes needs one "
+            "clock."
+        )
+    _train_here(arguments)
+    return 0
+
+
 @lasting_output()
-def _train(arguments: argparse.Namespace) -> None:
+def _train_here(arguments: argparse.Namespace) -> None:
     arguments.overwrite |= arguments.resume  # the files of the training so far
     arguments.steps_per_epoch = None
     if arguments.dry_run:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from textgen.cli import options
+from textgen.cli import launch, options
 from textgen.layers.cells import CELLS
 
 MINUTES = 5.0  # default of --minutes
@@ -68,6 +68,13 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
     _add_training(parser)
     _add_optimizer(parser)
     _add_samples(parser)
+    group = launch.add_place(parser)
+    group.add_argument(
+        "--distribute",
+        action="store_true",
+        help="train with several processes: the same as `textgen launch train`, which "
+        "explains it; under SLURM and Kubernetes, nothing else is needed",
+    )
     return parser
 
 

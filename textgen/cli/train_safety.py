@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen import files, quiet
+from textgen.place import is_first
 
 
 class Guard:
@@ -39,9 +40,11 @@ class Guard:
     def __init__(self, output: Path) -> None:
         # Of the file that a symbolic link refers to: it has one lock.
         target = Path(os.path.realpath(output))
-        self._lock = files.Lock(
-            target.with_name(f".{target.name}.lock"), f"--output {output}"
-        )
+        self._lock: files.Lock | None = None
+        if is_first():
+            self._lock = files.Lock(
+                target.with_name(f".{target.name}.lock"), f"--output {output}"
+            )
         self._before: dict[int, Any] = {}
         self._waiting: int | None = None
 
@@ -59,7 +62,11 @@ class Guard:
     def __exit__(self, *_: Any) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
-        self._lock.release()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def callback(self, keras: Any, message: str) -> Any:
         """Returns a callback that changes the message when the training starts."""
@@ -82,7 +89,7 @@ class Guard:
             self._waiting = number
             return
         with contextlib.suppress(OSError):
-            self._lock.release()
+            self._release()
         quiet.leave(number, self.message)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from textgen import keras_internals, model_file
+from textgen import distribution, keras_internals, model_file
 from textgen.messages import printable
 from textgen.models import allowed, configuration
 
@@ -69,7 +69,8 @@ class OneFile:
             raise ValueError(
                 "save writes a .keras file; omit zipped and other options."
             )
-        self.write(path)
+        if distribution.is_first():
+            self.write(path)
 
     def write(
         self,
@@ -107,7 +108,10 @@ def write_model(
         UserWarning: `textgen.load` will refuse the file. It is written nevertheless.
     """
     config = keras_internals.serialized(model)
-    weights = keras_internals.saved_state(model)
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *(optimizer.variables if optimizer else [])]
+    with distribution.alone(variables):  # the other processes do not save
+        weights = keras_internals.saved_state(model)
     if reason := _refusal(config, weights):
         warnings.warn(
             f"{path} is saved, but textgen.load will refuse it: {reason}.", stacklevel=3

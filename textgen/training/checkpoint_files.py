@@ -241,6 +241,27 @@ class Folder:
         self.replaces = False
 
 
+class Reader(Folder):
+    """Folder that another process writes; this one only reads the newest state."""
+
+    def contains_training(self) -> bool:
+        """The process that writes checks it."""
+        return False
+
+    def lock(self) -> None:
+        """The process that writes has the lock."""
+
+    def prepare(self, size: int) -> None:
+        """The process that writes prepares the folder."""
+
+    def write(self, batches: int, model: Any, training: Any, arrays: dict) -> Path:
+        """Returns the path at which the other process writes this state."""
+        return self.file(batches)
+
+    def write_best(self, model: Any, training: Any, arrays: dict) -> None:
+        """The other process writes it."""
+
+
 def _release_in(process: int, lock: files.Lock) -> None:
     """Releases a lock, but not in a process that was forked."""
     if os.getpid() == process:

@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 
+from textgen import distribution
 from textgen.training import callback_states, training_state
-from textgen.training.checkpoint_files import Folder
+from textgen.training.checkpoint_files import Folder, Reader
 from textgen.training.session import Session
 
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
@@ -122,7 +123,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.monitor = monitor
         self.how_to_resume = how_to_resume
         self.last: Any = None  # Path or None
-        self.files = Folder(self.folder, keep)
+        kind = Folder if distribution.is_first() else Reader
+        self.files = kind(self.folder, keep)
         self._session: Any = None  # Session while `fit` runs
         self._saved: Any = None  # the JSON value in `last`
         self._state: Any = None  # what is in `last`, until it has been restored

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from textgen.batches import ArrayDataset, Batches, Dataset, Feed, View
+from textgen.training.callbacks import SampleText
 from textgen.training.training_state import checksum
 
 
@@ -161,6 +162,27 @@ def fixed_order(x: Any) -> Any:
 def text_order(x: Any) -> Any:
     """Returns a dataset in the order of its text; other data unchanged."""
     return View(x, None) if isinstance(x, Dataset) else x
+
+
+_WRITING = (
+    *(keras.callbacks.BackupAndRestore, keras.callbacks.CSVLogger),
+    *(keras.callbacks.ModelCheckpoint, keras.callbacks.RemoteMonitor),
+    *(keras.callbacks.TensorBoard, SampleText),
+)
+
+
+def leave_out_writing(arguments: dict[str, Any]) -> None:
+    """Removes what process 0 alone does: progress, logs, samples and files of Keras.
+
+    Args:
+        arguments: Arguments of `fit`; changed in place.
+    """
+    given = arguments["callbacks"]
+    if isinstance(given, keras.callbacks.CallbackList):
+        given.callbacks = [e for e in given.callbacks if not isinstance(e, _WRITING)]
+    else:
+        given = [each for each in flat(given) if not isinstance(each, _WRITING)]
+    arguments.update(callbacks=given, verbose=0)
 
 
 def flat(callbacks: Any) -> list:

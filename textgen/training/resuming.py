@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from textgen import distribution
 from textgen.batches import Batches, Dataset
 from textgen.training import feeding
 from textgen.training.checkpoints import Checkpoints
@@ -20,9 +21,16 @@ def prepared(model: Any, arguments: dict[str, Any]) -> Iterator[None]:
         model: The model that is trained.
         arguments: Arguments of `fit`; changed in place.
     """
+    if not distribution.is_first():
+        feeding.leave_out_writing(arguments)
     callbacks = feeding.flat(arguments["callbacks"])
     for each in callbacks:
         if isinstance(each, TimeBudget):
+            if distribution.processes() > 1:
+                raise ValueError(
+                    "A TimeBudget needs one clock, so it cannot train with several "
+                    "processes: give a number of epochs."
+                )
             each.count_validation(_validation_batches(arguments))
     found = [each for each in callbacks if isinstance(each, Checkpoints)]
     if len(found) > 1:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from textgen import distribution
 from textgen.training import training_state
 from textgen.training.signals import Signals, TrainingStopped, is_interactive
 
@@ -17,6 +18,8 @@ from textgen.training.signals import Signals, TrainingStopped, is_interactive
 _WRITING = 0.012
 _COPYING = 0.004
 _PAUSE = 5.0  # seconds between two states at least
+
+_AGREEMENT = 10  # steps between two moments at which several processes can stop
 
 
 class TrainingDivergedError(ValueError):
@@ -83,6 +86,7 @@ class Session:
                 raise
             finally:
                 self._events.close()
+            self._agree()
             if self._signals.received is not None:
                 self._stop()
 
@@ -98,6 +102,8 @@ class Session:
                 self._write()
             elif self._copying + self._copy_time <= _COPYING * self._elapsed():
                 self.take_snapshot()
+        if self._of.step % _AGREEMENT == 0:
+            self._stop_together()
         self.stop_if_asked()
 
     def end_epoch(self, improved: bool, ended: bool) -> None:
@@ -114,6 +120,7 @@ class Session:
             self._best = self._finite
         if due:
             self._write()
+        self._stop_together()
         self.stop_if_asked(captured=not self._exact)
 
     def finish(self) -> None:
@@ -143,7 +150,9 @@ class Session:
         facts = self._of.facts()
         if self._finite is not None and self._finite.facts == facts:
             return  # nothing happened since then
-        state = training_state.Snapshot(self._model, facts, self._events.callbacks)
+        model = self._model
+        with distribution.alone(_variables(model)):
+            state = training_state.Snapshot(model, facts, self._events.callbacks)
         wrong = state.not_finite()
         if wrong is not None:
             self._diverge(f"The variable {wrong} became infinite or NaN")
@@ -182,6 +191,15 @@ class Session:
         return f" The newest checkpoint is {self._of.last}."
 
     def _save(self, current: bool) -> None:
+        """Writes the newest snapshot; with several processes, each one calls it alone.
+
+        Args:
+            current: bool. Whether the model has the state of the snapshot.
+        """
+        with distribution.alone(_variables(self._model)):
+            self._save_alone(current)
+
+    def _save_alone(self, current: bool) -> None:
         """Writes the newest snapshot, and before it the best model, if it is new.
 
         Args:
@@ -221,11 +239,26 @@ class Session:
         Raises:
             TrainingStopped: A signal was received.
         """
-        if self._signals.received is None:
-            return
+        if self._signals.received is None or distribution.processes() > 1:
+            return  # several processes agree where they stop
         if self._exact and not captured:
             self.take_snapshot()
         self._stop()
+
+    def _agree(self) -> None:
+        """Lets all processes know the signal that one of them received."""
+        self._signals.received = (
+            distribution.largest(self._signals.received or 0) or None
+        )
+
+    def _stop_together(self) -> None:
+        """Writes the state and stops, if any of several processes received a signal."""
+        if distribution.processes() == 1:
+            return
+        self._agree()
+        if self._signals.received is not None:
+            self.take_snapshot()
+            self._stop()
 
     def _stop(self) -> None:
         number = self._signals.received or 0
@@ -269,7 +302,8 @@ class Session:
                 None,
             )
         epoch = self._of.epoch + (self._of.step > 0)
-        state.restore(self._model)
+        if distribution.processes() == 1:  # several have different snapshots
+            state.restore(self._model)
         failed = self._rescue()
         saved = self._place(state.facts) == self._written
         half = "float32 instead of mixed_float16, " * (
@@ -290,3 +324,8 @@ class Session:
     @staticmethod
     def _place(facts: dict[str, Any]) -> tuple:
         return facts["epoch"], facts["step"], facts["ended_of"]
+
+
+def _variables(model: Any) -> list:
+    """Returns all variables of a training."""
+    return [*model.variables, *model.optimizer.variables, *model.metrics_variables]

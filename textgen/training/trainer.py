@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from textgen import backend
+from textgen import backend, distribution
 from textgen.batches import Dataset
 from textgen.text.tokenizer import Tokenizer
 from textgen.training import compiling, feeding, losses, resuming
@@ -290,8 +290,11 @@ class Trainer(keras.Model):
             "steps_per_epoch": steps_per_epoch,
             **kwargs,
         }
-        with self._weighing(class_weight), resuming.prepared(self, arguments):
-            return super().fit(**arguments)
+        with distribution.noticing_losses():
+            with self._weighing(class_weight), resuming.prepared(self, arguments):
+                history = super().fit(**arguments)
+            distribution.wait_for_all()  # for what process 0 has written
+        return history
 
     def evaluate(
         self,
@@ -318,7 +321,7 @@ class Trainer(keras.Model):
         """
         self._check_order(x)
         self._lengths.expect(self, "test", x)
-        with self.separate_states(x, batch_size):
+        with distribution.noticing_losses(), self.separate_states(x, batch_size):
             return super().evaluate(
                 x=feeding.fixed_order(x),
                 y=y,
@@ -334,9 +337,11 @@ class Trainer(keras.Model):
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Returns the outputs for all examples; arguments as in `keras.Model.predict`.
 
-        The examples of textgen's datasets are in the order of the text.
+        The examples of textgen's datasets are in the order of the text. With several
+        processes or devices, each process predicts alone, on one device.
         """
-        return super().predict(feeding.text_order(x), *args, **kwargs)
+        with distribution.alone(self.variables):
+            return super().predict(feeding.text_order(x), *args, **kwargs)
 
     def carried_variables(self) -> list:
         """Returns the variables of the state that `fit` carries from batch to batch."""
