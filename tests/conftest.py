@@ -1,5 +1,6 @@
 """Fixtures of all tests: quiet TensorFlow, corpora that may be missing, recipes."""
 
+import importlib.util
 import os
 import runpy
 import signal
@@ -12,6 +13,28 @@ import textgen
 from textgen.quiet import SIGNALS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# XLA compiles the tiny networks of the tests, which takes longer than running them:
+# without its optimizations, and with the older code generator, half as long.
+# `XLA_FLAGS= make test` compiles as users do.
+FAST_COMPILATION = [
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+]
+
+
+def known_flags(flags):
+    """Returns the flags that TensorFlow's XLA has: any other one ends the process."""
+    package = importlib.util.find_spec("tensorflow")
+    header = Path(package.origin).with_name("include") if package else Path()
+    header /= "tensorflow/compiler/xla/xla.pb.h"
+    text = header.read_text(encoding="utf-8") if header.is_file() else ""
+    return [each for each in flags if f" {each[2:].partition('=')[0]}(" in text]
+
+
+if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    os.environ.setdefault("XLA_FLAGS", " ".join(known_flags(FAST_COMPILATION)))
 
 
 # The files of half a minute and more, the longest first: a process that starts one of

@@ -55,11 +55,11 @@ def narrow(monkeypatch):
     ("recipe", "corpus", "characters", "least", "divisor"),
     [
         ("dinosaurs", "dinosaurs", 4_000, 1, 1),
-        ("shakespeare", "shakespeare", 4_000, 1, 2),
+        ("shakespeare", "shakespeare", 4_000, 1, 8),
         ("sonnets-large", "shakespeare", 11_000, 1, 1),
-        ("tinyshakespeare", "tinyshakespeare", 42_000, 2, 4),
-        ("tang-poems", "tang-poems", 21_000, 3, 4),
-        ("words", "tinyshakespeare", 30_000, 2, 2),
+        ("tinyshakespeare", "tinyshakespeare", 42_000, 2, 8),
+        ("tang-poems", "tang-poems", 21_000, 3, 16),
+        ("words", "tinyshakespeare", 30_000, 2, 8),
     ],
 )
 def test_recipe_trains_stops_and_resumes(
@@ -116,8 +116,9 @@ def test_recipe_trains_stops_and_resumes(
     }
 
 
-def test_shakespeare_on_the_whole_text(tmp_path, cut, run_recipe):
+def test_shakespeare_on_the_whole_text(tmp_path, cut, run_recipe, narrow):
     cut("shakespeare", 4_000)
+    narrow(8)
     printed = run_recipe("shakespeare", "--all", "--epochs", "1")
     assert "1,320 windows" in printed
     assert "val_loss" not in printed
@@ -138,7 +139,7 @@ def test_nothing_to_resume(recipe, tmp_path, run_recipe, capsys):
 
 
 def test_recipe_that_is_stopped_prints_how_to_continue(
-    tmp_path, cut, run_recipe, capsys, monkeypatch
+    tmp_path, cut, run_recipe, capsys, monkeypatch, narrow
 ):
     class Stop(textgen.SampleText):
         def on_train_batch_end(self, batch, logs=None):
@@ -146,6 +147,7 @@ def test_recipe_that_is_stopped_prints_how_to_continue(
                 signal.raise_signal(signal.SIGTERM)
 
     cut("dinosaurs", 4_000)
+    narrow(8)
     with monkeypatch.context() as patch:
         patch.setattr(textgen, "SampleText", Stop)
         with pytest.raises(SystemExit) as stop:
@@ -160,7 +162,9 @@ def test_recipe_that_is_stopped_prints_how_to_continue(
     assert len(curve(tmp_path / "my names.csv")) == 1
 
 
-def test_recipe_that_diverges_saves_no_model(tmp_path, cut, run_recipe, monkeypatch):
+def test_recipe_that_diverges_saves_no_model(
+    tmp_path, cut, run_recipe, monkeypatch, narrow
+):
     class Poison(textgen.SampleText):
         def on_train_batch_end(self, batch, logs=None):
             if self.model.optimizer.iterations == 40:
@@ -168,6 +172,7 @@ def test_recipe_that_diverges_saves_no_model(tmp_path, cut, run_recipe, monkeypa
 
     monkeypatch.setattr(textgen, "SampleText", Poison)
     cut("dinosaurs", 4_000)
+    narrow(8)
     # In a process, plain_exits prints this error in one line, and the code is 1.
     with pytest.raises(textgen.TrainingDivergedError, match="smaller learning rate"):
         run_recipe("dinosaurs", "--epochs", "3")

@@ -24,3 +24,27 @@ def model_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "model.keras"
     model.save(path)
     return path
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Trains without a TensorFlow graph: for two batches, that takes half the time."""
+    compile = textgen.LanguageModel.compile
+
+    def compile_eagerly(*arguments, **options):
+        compile(*arguments, **{**options, "run_eagerly": True})
+
+    monkeypatch.setattr(textgen.LanguageModel, "compile", compile_eagerly)
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """`fit` does nothing: for what is decided before the training."""
+    monkeypatch.setattr(textgen.LanguageModel, "fit", lambda *_, **__: None)
+
+
+@pytest.fixture
+def untimed(monkeypatch):
+    """For errors that come with or after the choice: steps are not timed, which takes
+    seconds."""
+    monkeypatch.setattr("textgen.advice.suggestion.step_seconds", lambda *_: 0.01)

@@ -17,7 +17,7 @@ from textgen.cli import inspect
 from textgen.decoding.score import Score
 from textgen.text import tokenizers
 
-pytestmark = pytest.mark.usefixtures("text_file")
+pytestmark = pytest.mark.usefixtures("text_file", "eager")
 
 
 def info(path, capsys):

@@ -176,7 +176,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize(("typed", "message"), NAMED.items(), ids=NAMED.keys())
-def test_error_names_the_option(typed, message, model_file, capsys):
+def test_error_names_the_option(typed, message, model_file, untimed, capsys):
     arguments = [str(model_file) if each == "MODEL" else each for each in typed.split()]
     assert run(*arguments) == 2
     error = capsys.readouterr().err
@@ -193,7 +193,7 @@ def test_names_in_paths_and_quotes_are_not_options():
 
 
 @pytest.mark.parametrize("arguments", BAD.values(), ids=BAD.keys())
-def test_bad_input_is_one_line(arguments, model_file, capsys):
+def test_bad_input_is_one_line(arguments, model_file, untimed, capsys):
     pathlib.Path("there.keras").write_text("precious")
     pathlib.Path("line.txt").write_text("one line " * 50)
     pathlib.Path("dir.keras").mkdir()

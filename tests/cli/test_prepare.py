@@ -12,7 +12,7 @@ from command_line import SHORT, TEXT, TRAIN, run
 import textgen
 from textgen.text import preparing
 
-pytestmark = pytest.mark.usefixtures("text_file")
+pytestmark = pytest.mark.usefixtures("text_file", "eager")
 
 
 def test_prepare(capsys):
@@ -84,7 +84,8 @@ def test_training_on_the_file_is_that_on_the_text(kind):
     """Text with upper case, in one case by its options, in the other by the file's."""
     lines = [f"Name {number:x} {'o' * (number % 7)}" for number in range(60)]
     pathlib.Path("names.txt").write_text("\n".join(lines))
-    options = [*kind, *SHORT, "--batch-size", 8, "--sequence-length", 12]
+    options = [*kind, *SHORT, "--batch-size", 24, "--sequence-length", 12]
+    options += ["--max-new-tokens", 0]
     assert run("prepare", "names.txt", "-o", "a.ids", "--lowercase") == 0
     assert run("train", "names.txt", "-o", "a.keras", "--lowercase", *options) == 0
     assert run("train", "a.ids", "-o", "b.keras", *options) == 0
@@ -160,8 +161,8 @@ def test_dry_run_prints_python_that_reads_alike(capsys):
         assert option in command
 
 
-@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
-def test_training_on_bytes_and_subwords(kind, capsys):
+def train_on(kind):
+    """Trains a.keras on bytes or subwords, and returns the loaded model."""
     pathlib.Path("text.txt").write_text(TEXT.replace("fox", "föx"))
     options = ["--level", kind, *SHORT, "--many-to-many", "--batch-size", 4]
     options += [] if kind == "byte" else ["--vocabulary-size", 280]
@@ -169,6 +170,17 @@ def test_training_on_bytes_and_subwords(kind, capsys):
     assert run("train", "text.txt", "-o", "a.keras", *options) == 0
     model = textgen.load("a.keras")
     assert len(model.vocabulary) == 256 if kind == "byte" else 280
+    return model
+
+
+def test_training_on_unigrams():
+    """The tokenizer is of the same class as that of `bpe`, which goes on below."""
+    assert train_on("unigram").vocabulary.model == "unigram"
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_training_on_bytes_and_subwords(kind, capsys):
+    model = train_on(kind)
     assert run("train", "text.txt", "-o", "a.keras", "--resume", "--epochs", 2) == 0
     command = ["train", "text.txt", "-o", "b.keras", "--from", "a.keras"]
     options = ["--epochs", 1, "--max-new-tokens", 5, "--batch-size", 4]

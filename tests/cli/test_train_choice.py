@@ -146,7 +146,9 @@ def test_stopped_training_has_the_remaining_time(fast_clock, monkeypatch, capsys
     assert "of 1 min 00 s" in printed + capsys.readouterr().out
 
 
-def test_dry_run_prints_a_command_and_python_that_do_the_same(fast_clock, capsys):
+def test_dry_run_prints_a_command_and_python_that_do_the_same(
+    fast_clock, monkeypatch, capsys
+):
     pathlib.Path("text.txt").write_text(TEXT.title())
     options = ["--units", 12, "--lowercase", "--embedding", 0]
     assert run("train", "text.txt", "--dry-run", "--minutes", 2, *options) == 0
@@ -158,7 +160,9 @@ def test_dry_run_prints_a_command_and_python_that_do_the_same(fast_clock, capsys
     # Everything is given, so that the same network is trained, without a choice.
     position = words.index("--minutes")
     words[position : position + 2] = ["--epochs", "2"]
-    assert run("train", *words, "-o", "a.keras", "--max-new-tokens", 0) == 0
+    with monkeypatch.context() as patch:  # the code below is what trains
+        patch.setattr(textgen.LanguageModel, "fit", lambda *_, **__: None)
+        assert run("train", *words, "-o", "a.keras", "--max-new-tokens", 0) == 0
     model = textgen.load("a.keras")
     capsys.readouterr()
     code = code.replace("TimeBudget(2)", "TimeBudget(0.05)")
@@ -183,6 +187,8 @@ def test_a_large_vocabulary_gets_a_sampled_softmax(fast_clock, capsys, monkeypat
     printed = " ".join(capsys.readouterr().out.split())
     assert "a sampled softmax of 8 tokens" in printed
     assert "the held-out loss is exact" in printed
+    # What follows is decided before the training.
+    monkeypatch.setattr(textgen.LanguageModel, "fit", lambda *_, **__: None)
     assert run(*command, "--dry-run") == 0
     printed = capsys.readouterr().out
     assert "--sampled-softmax 8" in printed
@@ -206,7 +212,7 @@ def test_windows_are_the_setup_of_the_courses(capsys):
     assert "textgen.Setup()" in printed
 
 
-def test_many_symbols_get_an_embedding(capsys):
+def test_many_symbols_get_an_embedding(untrained, capsys):
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 1001)))
     for characters, size in ((1001, 64), (1000, None)):
         pathlib.Path("text.txt").write_text(text[:characters] * 2)

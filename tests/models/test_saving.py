@@ -64,6 +64,9 @@ OPTIMIZERS = {
         keras.optimizers.schedules.ExponentialDecay(0.02, 3, 0.8)
     ),
 }
+# These train in a TensorFlow graph and generate; the others would only compile the
+# same functions for other layers.
+COMPILED = ("lstm", "stateful")
 
 
 def new_model(name):
@@ -72,12 +75,12 @@ def new_model(name):
         VOCABULARY, **{"units": 8, "sequence_length": WINDOW, **MODELS[name]}
     )
     optimizer = OPTIMIZERS.get(name, lambda: keras.optimizers.Adam(0.02, clipvalue=5.0))
-    model.compile(optimizer())
+    model.compile(optimizer(), run_eagerly=name not in COMPILED)
     return model
 
 
 def data_for(model):
-    ids = np.random.default_rng(0).integers(0, len(VOCABULARY), 100)
+    ids = np.random.default_rng(0).integers(0, len(VOCABULARY), 54)
     if not model.return_sequences:
         return WindowDataset(ids, WINDOW, 1, 16, seed=1)
     sampling = "consecutive" if model.stateful else "random"
@@ -117,7 +120,7 @@ def in_a_fresh_process(folder):
         np.savez(folder / f"{name}-loaded.npz", *variables_of(model))
         np.save(folder / f"{name}-logits.npy", logits_of(model))
         said = {
-            "texts": texts_of(model),
+            "texts": texts_of(model) if name in COMPILED else [],
             "config": model.get_config(),
             "vocabulary": model.vocabulary.to_json(),
         }
@@ -141,7 +144,7 @@ def saved(tmp_path_factory):
         known[name] = {
             "config": model.get_config(),
             "logits": logits_of(model),
-            "texts": texts_of(model),
+            "texts": texts_of(model) if name in COMPILED else [],
             "variables": variables_of(model),
         }
         model.save(folder / f"{name}.keras")
@@ -184,7 +187,7 @@ def test_fresh_process_loads_the_same_model(saved, name):
     logits = np.load(folder / f"{name}-logits.npy")
     np.testing.assert_array_equal(logits, known[name]["logits"])
     assert said["texts"] == known[name]["texts"]
-    assert len(set(said["texts"])) == 2
+    assert len(set(said["texts"])) == (2 if name in COMPILED else 0)
 
 
 @pytest.mark.parametrize("name", MODELS)
