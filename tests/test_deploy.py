@@ -1,4 +1,4 @@
-"""The files in deploy/, as far as no cluster is needed.
+"""The files in deploy/, as far as no cluster is needed, and docs/scaling.md.
 
 Their shell commands run, with programs `textgen`, `srun` and `scontrol` that only note
 their arguments.
@@ -28,6 +28,7 @@ COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services
 TRAINING = {name: each for name, each in COMPOSE.items() if name != "prepare"}
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text("utf-8")
 SLURM = DEPLOY / "slurm.sh"
+GUIDE = (CLONE / "docs" / "scaling.md").read_text("utf-8")
 
 
 # === Running the commands ===
@@ -322,3 +323,98 @@ def test_image_runs_as_a_user_without_rights():
     assert names.index("USER") > max(n for n, each in enumerate(names) if each == "RUN")
     assert "KERAS_BACKEND=jax" in dict(steps)["ENV"].split()
     assert '"/opt/textgen[jax]"' in DOCKERFILE
+
+
+# === docs/scaling.md ===
+
+
+def tables(header):
+    """The cells of the tables of the documentation whose header begins so."""
+    found = re.findall(rf"^\| {header}.*\n\|-.*\n((?:\|.*\n)+)", GUIDE, re.M)
+    assert found
+    return [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+        for lines in map(str.splitlines, found)
+    ]
+
+
+def lstm(symbols, *units, tied=False):
+    """The number of parameters, by the definition of an LSTM."""
+    size, total = (units[0], symbols * units[0]) if tied else (symbols, 0)
+    for each in units:
+        total += 4 * each * (size + each + 1)
+        size = each
+    return total + symbols + (0 if tied else size * symbols)
+
+
+MODELS = [
+    lstm(65, 512),
+    lstm(200, 512),
+    lstm(65, 1024, 1024),
+    lstm(200, 1024, 1024),
+    lstm(50_000, 512, tied=True),
+]
+SHOWN = [MODELS[0], MODELS[2], MODELS[4]]
+SPEED = {"CPU": 157e9, "GPU": 20e12}
+LINKS = {  # bytes per second, and seconds of delay
+    "10 Gbit": (1.25e9, 30e-6),
+    "100 Gbit": (12.5e9, 30e-6),
+    "NDR": (50e9, 5e-6),
+    "NVLink": (450e9, 5e-6),
+}
+
+
+def link_of(text):
+    (found,) = (each for name, each in LINKS.items() if re.search(rf"\b{name}", text))
+    return found
+
+
+def exchange(parameters, devices, bandwidth, delay):
+    sent = 2 * (devices - 1) / devices * 4 * parameters
+    return sent / bandwidth + 2 * (devices - 1) * delay
+
+
+def test_bytes_of_a_step():
+    (table,) = tables("model")
+    assert [int(row[1].replace(",", "")) for row in table] == MODELS
+    for row, parameters in zip(table, MODELS, strict=True):
+        megabytes = [exchange(parameters, p, 1e6, 0) for p in (2, 8, 64, 512)]
+        assert row[2:] == [f"{each:.1f}" for each in megabytes]
+
+
+def test_computed_efficiency_and_speed():
+    growing, divided = tables(r"device \|")
+    assert (len(growing), len(divided)) == (6, 3)
+    for device, network, *cells in growing:
+        for parameters, cell in zip(SHOWN, cells, strict=True):
+            step = 6 * parameters * 64 * 64 / SPEED[device]
+            for devices, value in zip((8, 64, 512), cell.split(", "), strict=True):
+                time = exchange(parameters, devices, *link_of(network))
+                assert value in (f"{100 * step / (step + time):.0f}", "-")
+    for device, network, *cells in divided:
+        for parameters, cell in zip(SHOWN, cells, strict=True):
+            step = 6 * parameters * 64 * 64 / SPEED[device]
+            for devices, value in zip((2, 8, 64), cell.split(", "), strict=True):
+                time = exchange(parameters, devices, *link_of(network))
+                assert value == f"{step / (step / devices + time):.1f}"
+
+
+def test_computed_number_of_tokens():
+    (table,) = tables("device, network")
+    for device, *cells in table:
+        bandwidth, _ = link_of(device)
+        for efficiency, cell in zip((0.5, 0.8), cells, strict=True):
+            tokens = 4 / 3 * efficiency / (1 - efficiency)
+            tokens *= SPEED[device[:3]] / bandwidth
+            assert float(cell.replace(",", "")) == pytest.approx(tokens, rel=0.03)
+
+
+def test_commands_and_links_of_the_guide_exist():
+    commands = re.findall(r"`textgen ((?:launch|train|prepare) [^`]+)`", GUIDE)
+    assert len(commands) >= 5
+    for command in commands:
+        _, unknown = main._parser().parse_known_args(command.split())
+        assert unknown == []
+    links = re.findall(r"\]\((?!http)([^)]*)\)", GUIDE)
+    assert {f"../deploy/{name}" for name in ("slurm.sh", "Dockerfile")} <= set(links)
+    assert [link for link in links if not (CLONE / "docs" / link).is_file()] == []

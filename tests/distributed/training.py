@@ -1,7 +1,8 @@
 """A training script: `training.py FOLDER KIND…`; textgen launch runs it in processes.
 
-For each kind of data, it writes the losses and the final weights to KIND.npz. With the
-environment variable VICTIM, this process kills itself in the second epoch.
+For each kind of data, it writes the losses and the final weights to KIND.npz. With
+SIGNAL=I:NAME in the environment, process I sends this signal to itself in the second
+epoch.
 """
 
 import os
@@ -22,12 +23,16 @@ vocabulary = textgen.Vocabulary.from_text(text)
 ids = vocabulary.encode(text)
 
 
-class Kill(keras.callbacks.Callback):
-    """Ends a process in the middle of an epoch."""
+class Signal(keras.callbacks.Callback):
+    """Sends a signal to this process in the middle of an epoch."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.number = getattr(signal, name)
 
     def on_train_batch_end(self, batch, logs=None):
         if int(self.model.optimizer.iterations) == 40:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.number)
 
 
 def dataset(kind):
@@ -44,7 +49,8 @@ def train(folder, kind):
     options = {"sequence_length": 20} if kind == "windows" else {}
     if kind == "sequences":
         options = {"stateful": True, "batch_size": BATCH}
-    resume = (folder / kind).exists() and "VICTIM" not in os.environ
+    place, _, name = os.environ.get("SIGNAL", "").partition(":")
+    resume = (folder / kind).exists() and not name
     checkpoints = textgen.Checkpoints(folder / kind, every=9, resume=resume)
     if resume:
         model = textgen.load(checkpoints.last)
@@ -57,11 +63,12 @@ def train(folder, kind):
             **options,
         )
         model.compile(
-            keras.optimizers.Adam(0.01, global_clipnorm=1.0), metrics=["accuracy"]
+            keras.optimizers.SGD(0.5, momentum=0.9, global_clipnorm=1.0),
+            metrics=["accuracy"],
         )
     callbacks = [checkpoints]
-    if os.environ.get("VICTIM") == os.environ.get("TEXTGEN_PROCESS_ID", "0"):
-        callbacks.insert(0, Kill())
+    if place == os.environ.get("TEXTGEN_PROCESS_ID", "0"):
+        callbacks.insert(0, Signal(name))
     history = model.fit(
         data, epochs=4, validation_data=data, callbacks=callbacks, verbose=0
     )
