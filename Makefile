@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test fuzz torture hostile lint bench bench-corpus bench-generate \
+.PHONY: help demo test test-jax fuzz torture hostile lint bench bench-corpus bench-generate \
 	bench-train pretrained wheel-test clean
 
 help:
 	@echo "make demo        train on dinosaur names for half a minute and generate new ones"
 	@echo "make test        run the tests"
+	@echo "make test-jax    run the core of the tests with JAX, also against TensorFlow"
 	@echo "make fuzz        search for inputs that break a promise, with random examples (half"
 	@echo "                 an hour; FUZZ_EXAMPLES=200 make fuzz takes a few minutes)"
 	@echo "make torture     kill and resume 50 trainings, and compare their results (20 minutes)"
@@ -29,6 +30,28 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 		--dist loadfile --no-loadscope-reorder
+
+# What depends on the backend: datasets, layers, models and their files, decoding,
+# metrics, training and checkpoints, and the commands that train and generate. Tests with
+# the mark `tensorflow` are left out. A function runs a few times only, so that most
+# optimizations of XLA would take longer than they save; the cache helps the next run.
+JAX_TESTS := tests/test_backends.py tests/test_backend.py tests/distributed \
+	tests/test_distribution.py tests/test_datasets.py \
+	tests/test_line_dataset.py tests/layers tests/models/test_language_model.py \
+	tests/models/test_saving.py tests/models/test_loading.py tests/models/test_blend.py \
+	tests/decoding/test_sampling.py tests/decoding/test_loop.py \
+	tests/decoding/test_readers.py tests/decoding/test_writer.py \
+	tests/training/test_metrics.py tests/training/test_sampled_softmax.py \
+	tests/training/test_checkpoints.py tests/training/test_session.py \
+	tests/cli/test_generate.py tests/cli/test_train.py::test_train_then_generate \
+	tests/models/test_keras_writer.py::test_training_starts_from_the_values_of_reset_state
+
+test-jax: $(VENV)/installed-jax
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+		JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV)/jax-cache \
+		JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
+		--dist loadfile --no-loadscope-reorder $(JAX_TESTS)
 
 # The tests that search: they are not a part of `make test`, or only in a short form.
 fuzz: $(VENV)/installed-test
@@ -76,6 +99,10 @@ $(VENV)/installed: setup.cfg pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/installed-jax: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[jax]'
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: quiet TensorFlow, corpora that may be missing, recipes."""
+"""What all tests share: tests of one backend, corpora that may be missing, recipes."""
 
 import importlib.util
 import os
@@ -46,10 +46,31 @@ LONG = [
 ]
 
 
-def pytest_collection_modifyitems(items):
-    """Sorts the test files; the order within a file does not change."""
+BACKENDS = {"tensorflow", "jax"}  # marks of tests that need this backend
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out the tests that need another backend, and sorts the test files.
+
+    The order within a file does not change.
+    """
+    others = BACKENDS - {BACKEND}
+    left_out = [x for x in items if any(map(x.get_closest_marker, others))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
     ranks = {f"test_{name}": rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(LONG)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_functions():
+    """Frees what JAX compiled: a process runs many files."""
+    yield
+    if BACKEND == "jax":
+        import jax
+
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

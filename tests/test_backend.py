@@ -58,7 +58,34 @@ def test_deterministic_operations_are_asked_of_each_backend(monkeypatch):
     assert os.environ["XLA_FLAGS"] == "--mine --xla_gpu_deterministic_ops=true"
 
 
+def test_float64_is_refused_on_jax(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match=r"'float64' does not work .* use float32"):
+        textgen.LanguageModel(VOCABULARY, units=4, dtype="float64")
+
+
 # === Threads ===
+
+
+@pytest.mark.jax("takes the weights out of a model while it is trained")
+def test_generation_while_jax_trains_is_an_error_with_the_remedy():
+    model = textgen.LanguageModel(VOCABULARY, units=4, return_sequences=True)
+    model.compile("adam")
+    with_attribute, errors = [], []
+
+    class Generating(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if not batch:
+                with pytest.raises(RuntimeError, match="attribute model") as error:
+                    model.generate("abc", 3)
+                errors.append(error)
+                with_attribute.append(self.model.generate("abc", 3, seed=0))
+
+    data = textgen.SequenceDataset(IDS, 5, batch_size=2)
+    model.fit(data, verbose=0, callbacks=[Generating()])
+    assert len(errors) == len(with_attribute) == 1
+    assert with_attribute[0].startswith("abc")
+
 
 VOCABULARY = textgen.Vocabulary.from_text("abcdef")
 IDS = np.random.default_rng(0).integers(0, 6, 60)
@@ -97,9 +124,7 @@ THREADS = {
 }
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="the layers are called when traced"
-)
+@pytest.mark.tensorflow("variables that keep their values while a model is trained")
 @pytest.mark.parametrize("kind", THREADS)
 def test_training_and_generating_threads_do_not_change_each_other(kind, monkeypatch):
     make, (owner, name, first, meanwhile) = THREADS[kind]

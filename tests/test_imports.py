@@ -22,7 +22,7 @@ ANYTHING = None
 ROOMS = {
     "files": (set(), set(), set()),
     "messages": (set(), set(), set()),
-    "quiet": (set(), set(), {"keras"}),
+    "quiet": (set(), set(), {"keras", "tensorflow"}),
     "hdf5": (set(), {"h5py", "numpy"}, set()),
     "model_file": ({"files", "hdf5", "messages"}, {"numpy"}, set()),
     "keras_internals": (set(), {"keras", "numpy"}, set()),

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 FAKE = """
-import os, sys
+import os, sys, types
+backend = types.SimpleNamespace(backend=lambda: "tensorflow")
 os.write(2, b"noise of native code\\n")
 sys.stderr.write("noise of Python\\n")
 level = os.environ["TF_CPP_MIN_LOG_LEVEL"]
@@ -53,7 +54,21 @@ def test_lines_of_a_failed_import_are_shown(tmp_path):
 
 def test_a_process_without_standard_error(tmp_path):
     code = "import os; os.close(2); import textgen; print(textgen.import_keras().level)"
-    assert run(tmp_path, code, "level = 'fine'").stdout == "fine\n"
+    fake = FAKE[: FAKE.index("os.write")] + "level = 'fine'"
+    assert run(tmp_path, code, fake).stdout == "fine\n"
+
+
+@pytest.mark.parametrize(
+    ("backend", "imported"), [("jax", True), ("tensorflow", False)]
+)
+def test_another_backend_also_imports_tensorflow_quietly(backend, imported, tmp_path):
+    (tmp_path / "tensorflow.py").write_text(FAKE)
+    code = (
+        "import sys, textgen; textgen.import_keras(); "
+        "print('tensorflow' in sys.modules)"
+    )
+    done = run(tmp_path, code, FAKE.replace("tensorflow", backend))
+    assert (done.stdout, done.stderr) == (f"{imported}\n", "")
 
 
 # === plain_exits ===

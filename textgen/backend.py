@@ -59,9 +59,20 @@ def num_replicas() -> int:
 
 def on_one_device(value: Any) -> Any:
     """Returns the copy of a replicated JAX array on the first local device."""
-    if len(value.sharding.device_set) > 1 and value.is_fully_replicated:
-        return value.addressable_data(0)
-    return value
+    if keras.distribution.distribution() is None:
+        return value
+    several = len(value.sharding.device_set) > 1
+    return value.addressable_data(0) if several and value.is_fully_replicated else value
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises ValueError if the backend would compute in another dtype than this one."""
+    # JAX only warns. The file of such a model could not be loaded.
+    if keras.backend.backend() == "jax" and dtype == "float64":
+        raise ValueError(
+            "dtype='float64' does not work on the backend jax, which would compute in "
+            "float32: use float32, or KERAS_BACKEND=tensorflow."
+        )
 
 
 @contextlib.contextmanager

@@ -24,8 +24,10 @@ from textgen.text.tokenizer import NO_SYMBOL
 
 # Seconds after which a process that no longer answers counts as lost.
 _HEARTBEAT = 30
-# Seconds that the others wait at the start and at the end.
-_START, _END = 300, 30
+# Seconds in which all processes must have started.
+_START = 300
+# At the end, the others wait for process 0, which may generate and measure.
+_END = 86_400
 
 
 class LostProcessError(RuntimeError):
@@ -216,7 +218,7 @@ class Share(NamedTuple):
             ValueError: The arrays are not ids, so that no row can be left out.
         """
         missing = self.size(rows) - len(arrays[0])
-        if not missing:
+        if not rows % self.devices:
             return tuple(arrays)
         if any(array.dtype.kind not in "iu" for array in arrays):
             raise ValueError(
@@ -265,16 +267,18 @@ def alone(variables: Sequence) -> Iterator[None]:
         yield
         return
     before = [(variable, keras_internals.placed(variable)) for variable in variables]
+    copies = []
+    for variable, (value, _) in before:
+        # A copy: `predict` gives the memory of its variables away. A step that failed
+        # has done so too; the variable then gets its value from a snapshot.
+        try:
+            copies.append(on_one_device(value).copy())
+        except RuntimeError:
+            copies.append(keras.ops.zeros(variable.shape, variable.dtype))
     try:
         keras.distribution.set_distribution(None)
-        for variable, (value, _) in before:
-            # A copy: `predict` gives the memory of its variables away. A step that
-            # failed has done so too; the variable then gets its value from a snapshot.
-            try:
-                copied = on_one_device(value).copy()
-            except RuntimeError:
-                copied = keras.ops.zeros(variable.shape, variable.dtype)
-            keras_internals.place(variable, copied)
+        for (variable, _), value in zip(before, copies, strict=True):
+            keras_internals.place(variable, value)
         yield
     finally:
         for variable, (value, layout) in before:

@@ -39,6 +39,11 @@ def import_keras() -> Any:
         # Some lines come before TensorFlow reads the variable.
         with silent():
             import keras
+
+            if keras.backend.backend() != "tensorflow":
+                # Keras imports it later, when it serializes a model.
+                with contextlib.suppress(ImportError):
+                    import tensorflow  # noqa: F401
     import keras
 
     return keras

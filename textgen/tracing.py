@@ -72,8 +72,7 @@ def compiled(
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
                 return function(*args)
 
-        # What one process generates, the others need not compute.
-        return lambda *args: pure([on_one_device(v.value) for v in variables], *args)
+        return lambda *args: pure(_values_on_jax(variables), *args)
     if framework == "torch":
         import torch
 
@@ -85,6 +84,18 @@ def compiled(
 
         return torch.no_grad()(on_tensors)
     return function
+
+
+def _values_on_jax(variables: Sequence) -> list:
+    try:
+        # What one process generates, the others need not compute.
+        return [on_one_device(variable.value) for variable in variables]
+    except TypeError as error:
+        # Keras moves them into its loop, and back if a callback reads its `model`.
+        raise RuntimeError(
+            "On the backend jax, a model has no weights while it is trained: generate "
+            "with the attribute model of a callback, or after fit."
+        ) from error
 
 
 class _TensorflowFunction:

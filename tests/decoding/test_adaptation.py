@@ -16,9 +16,7 @@ from textgen import Adaptation
 
 TEXT = "bad cafe\nface deaf fed\n"  # 23 tokens
 LONG = "fade bad cafe\n" * 40
-tensorflow_only = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="the definition uses GradientTape"
-)
+tensorflow_only = pytest.mark.tensorflow("GradientTape, which the definition uses")
 
 
 def bits(variables):

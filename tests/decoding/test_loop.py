@@ -246,3 +246,16 @@ def test_decoder_compiles_once_per_number_of_rows():
     assert len(set(traces)) == 1
     # Keras may trace the body of a loop more than once, but not once per call.
     assert len(traces) <= 3
+
+
+@pytest.mark.jax("has a mode with 64 bits")
+def test_mode_with_64_bits_writes_the_same(exact):
+    import jax
+
+    expected, _ = write(exact, [[1, 2], [3]], 20)
+    jax.config.update("jax_enable_x64", True)
+    try:
+        found, _ = write(Decoder(one_of_four), [[1, 2], [3]], 20)
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    np.testing.assert_array_equal(found, expected)

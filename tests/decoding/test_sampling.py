@@ -100,7 +100,7 @@ def test_temperature_is_per_row():
 
 @pytest.mark.parametrize("function", [sampling.sample, COMPILED], ids=["eager", "xla"])
 @pytest.mark.parametrize("uniform", [0.0, 0.5, BELOW_ONE])
-@pytest.mark.parametrize("temperature", [0.0, 1e-40, 1e-6, 1e-3, 1.0, 1e6, 1e38])
+@pytest.mark.parametrize("temperature", [0.0, 1e-40, 1e-6, 1e-3, 1.0, 1e6, 1e30])
 def test_extreme_rows_give_possible_ids(temperature, uniform, function):
     inf = math.inf
     rows = np.array(
@@ -138,13 +138,16 @@ def test_uniforms_at_the_ends_give_possible_ids(size):
     assert last > size / 2
 
 
+FLOAT64 = pytest.param("float64", marks=pytest.mark.tensorflow("float64"))
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1e-6, 1.0, 1e6])
 def test_single_symbol_is_always_drawn(temperature):
     logits = np.float32([[-1e30], [0.0], [1e30]])
     assert list(sample(logits, BELOW_ONE, temperature)) == [0, 0, 0]
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", FLOAT64])
 def test_logits_of_any_precision(dtype):
     # Whole numbers are exact in all of these dtypes, so the ids agree.
     logits = np.random.default_rng(4).integers(-4, 5, (2000, 7))
@@ -158,14 +161,11 @@ def test_logits_of_any_precision(dtype):
     np.testing.assert_array_equal(ids[clear], expected[clear])
 
 
-@pytest.mark.parametrize(
-    ("dtype", "wanted"),
-    [("bfloat16", "float32"), ("float16", "float32"), ("float64", "float64")],
-)
-def test_precision_is_raised_but_never_lowered(dtype, wanted):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", FLOAT64])
+def test_precision_is_raised_but_never_lowered(dtype):
     logits = ops.cast(ops.convert_to_tensor([[1.5]]), dtype)
     raised = sampling.at_least_float32(logits)
-    assert raised.dtype == wanted
+    assert raised.dtype == ("float64" if dtype == "float64" else "float32")
     assert float(raised[0, 0]) == 1.5
 
 

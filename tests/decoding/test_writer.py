@@ -208,6 +208,7 @@ def double_precision():
     return one, make(dtype="float64"), Blend([one, other])
 
 
+@pytest.mark.tensorflow("float64")
 @pytest.mark.parametrize("length", [0, 41])
 def test_prompt_of_several_batches_is_read_once(length, double_precision, monkeypatch):
     for model in double_precision:
@@ -343,6 +344,7 @@ def test_text_is_item_of_generate_for_any_start_and_count(any_model):
     assert list(itertools.islice(endless, 65)) == texts[65:]
 
 
+@pytest.mark.tensorflow("float64")
 def test_many_texts_take_the_options_of_generate(double_precision):
     options = {
         **{"max_new_tokens": 12, "temperature": [1.0, 2.0], "stop": ["ab", 0]},

@@ -34,6 +34,7 @@ def test_one_hot_passes_through(dtype):
     np.testing.assert_array_equal(ops.convert_to_numpy(rows), one_hot)
 
 
+@pytest.mark.tensorflow("float64")
 @pytest.mark.parametrize("inputs", [IDS, rows_of(IDS, np.eye(SIZE))])
 @pytest.mark.parametrize(
     ("policy", "dtype"), [("float64", "float64"), ("mixed_bfloat16", "bfloat16")]
@@ -100,6 +101,7 @@ def test_embedding_projects_by_the_transpose(embedding):
         np.testing.assert_allclose(logits, vectors @ table[:size].T, atol=1e-6)
 
 
+@pytest.mark.tensorflow("float64")
 def test_embedding_in_other_precisions():
     assert Embedding(SIZE, 3, dtype="float64")(IDS).dtype == "float64"
     mixed = Embedding(SIZE, 3, dtype="mixed_bfloat16")

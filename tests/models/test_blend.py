@@ -115,7 +115,7 @@ def test_bad_blends_are_refused(two):
 def test_models_can_be_read(kind, two):
     model = shared(kind)
     kind = "many-to-many" if model.return_sequences else "many-to-one"
-    count = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+    count = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     assert repr(model) == (
         f"LanguageModel(lstm 6, lstm 7, {kind}, 8 characters, {count:,} weights)"
     )

@@ -23,7 +23,10 @@ CELLS = {
 CONFIGURATIONS = [
     {},
     {"cell": "gru", "units": (6, 4), "dropout": 0.25, "recurrent_dropout": 0.125},
-    {"cell": "simple_rnn", "embedding": 3, "layer_norm": True, "dtype": "float64"},
+    pytest.param(
+        {"cell": "simple_rnn", "embedding": 3, "layer_norm": True, "dtype": "float64"},
+        marks=pytest.mark.tensorflow("float64"),
+    ),
     {"embedding": 4, "units": (6, 4), "tie_weights": True, "return_sequences": True},
     {"return_sequences": True, "stateful": True, "batch_size": 3, "name": "carrier"},
     {"return_sequences": True, "start_step": True, "end_token": 1},
@@ -331,7 +334,10 @@ def test_logits_equal_those_of_plain_keras(cell, embedding, return_sequences):
         {"activation": "softsign", "recurrent_activation": "hard_sigmoid"},
         {"cell": "simple_rnn", "activation": "relu"},
         {"tie_weights": True, "embedding": 6, "units": (8, 6)},
-        {"dtype": "float64", "cell": "simple_rnn", "return_sequences": True},
+        pytest.param(
+            {"dtype": "float64", "cell": "simple_rnn", "return_sequences": True},
+            marks=pytest.mark.tensorflow("float64"),
+        ),
     ],
 )
 def test_logits_of_other_networks_equal_those_of_plain_keras(kwargs):
@@ -382,6 +388,7 @@ def test_dropout_acts_in_training_only(name):
     assert np.abs(once - again).max() > 1e-3
 
 
+@pytest.mark.tensorflow("float64")
 def test_float64_reaches_every_layer_and_variable():
     model = make(
         dtype="float64",
@@ -468,6 +475,7 @@ def test_metrics_are_those_of_the_logits():
     assert values["perplexity"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.tensorflow("float64")
 def test_compiling_leaves_the_default_precision_alone():
     make(dtype="float64").compile()
     assert keras.config.floatx() == "float32"
@@ -515,6 +523,7 @@ def test_arrays_and_dataset_train_alike():
         np.testing.assert_allclose(left, right, atol=1e-4)
 
 
+@pytest.mark.tensorflow("float64")
 def test_loss_in_the_history_is_of_float64_precision():
     model = make(dtype="float64")
     model.compile(still(), **EAGER)
@@ -928,6 +937,12 @@ KINDS = {
     "float64": {"return_sequences": True, "dtype": "float64"},
     "mixed": {"dtype": "mixed_bfloat16"},
 }
+EACH_KIND = [
+    pytest.param(kind, marks=pytest.mark.tensorflow("float64"))
+    if kind == "float64"
+    else kind
+    for kind in KINDS
+]
 
 
 @pytest.fixture(scope="module")
@@ -986,7 +1001,7 @@ def assert_same_but_for_rounding(model, one, other, prompt, temperature, seed):
     assert np.abs(edges / edges[-1] - drawn[-1]).min() < 1e-5
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mixed"])
+@pytest.mark.parametrize("kind", EACH_KIND[:-1])
 def test_zero_temperature_gives_the_most_probable_text(models, kind):
     model = models(kind)
     written = ""
@@ -1000,7 +1015,7 @@ def test_zero_temperature_gives_the_most_probable_text(models, kind):
     assert len(set(written)) > 3, "a network that repeats itself proves little"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_KIND)
 def test_rule_sees_the_logits_of_the_whole_prefix(models, kind):
     model = models(kind)
     for prompt in ("", "bad", "hij abc\ndef"):
@@ -1059,7 +1074,7 @@ def test_texts_follow_the_probabilities(models):
     assert (np.abs(counts / 4000 - expected) < 4.5 * deviations).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH_KIND)
 def test_joined_stream_is_the_text(models, kind):
     model = models(kind)
     for seed, stop in itertools.product((0, 1), (None, "a", ["bc", "\n", "d"])):

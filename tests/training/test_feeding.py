@@ -48,6 +48,7 @@ def test_windows_of_another_length_from_a_generator():
         compiled().fit(from_generator(9), verbose=0)
 
 
+@pytest.mark.tensorflow("graphs of an unknown number of steps")
 def test_windows_of_unknown_length_from_tensorflow():
     # The length is only known when the graph runs.
     model = compiled()

@@ -22,28 +22,41 @@ def main(words: list[str]) -> int:
     import_keras()
     try:
         distribute()
-    except (RuntimeError, ValueError) as error:
+    except ValueError as error:
         print(f"textgen launch: error: {error}", file=sys.stderr)
         return 2
+    except RuntimeError as error:  # not all processes have started in time
+        print(f"textgen launch: error: {error}", file=sys.stderr)
+        return LOST
     try:
-        if words[0] == "train":
-            from textgen.cli.main import main as command_line
-
-            return command_line(words)
-        sys.argv = list(words)
-        sys.path.insert(0, os.path.dirname(os.path.abspath(words[0])))
-        runpy.run_path(words[0], run_name="__main__")
+        return _run(words)
     except LostProcessError:
-        _leave(LOST)
+        return LOST
+    except SystemExit as error:
+        if isinstance(error.code, int | None):
+            return error.code or 0
+        print(error.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    if words[0] == "train":
+        from textgen.cli.main import main as command_line
+
+        return command_line(words)
+    sys.argv = list(words)
+    sys.path.insert(0, os.path.dirname(os.path.abspath(words[0])))
+    runpy.run_path(words[0], run_name="__main__")
     return 0
 
 
-def _leave(code: int) -> None:
-    """Ends the process at once: JAX would wait for the lost one."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code:
+        # JAX would wait for processes that do not end, or are lost.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)

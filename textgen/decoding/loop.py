@@ -205,8 +205,9 @@ def _make_chunk(step: Step) -> Callable:
             forced = ops.take(given, position, axis=1)
             ids = ops.where(forced == _FREE, chosen, forced)
             score = ops.cast(sampling.log_probability(logits, ids), scores.dtype)
-            written = ops.slice_update(written, (0, position), ops.expand_dims(ids, 1))
-            scores = ops.slice_update(scores, (0, position), ops.expand_dims(score, 1))
+            column = ops.zeros_like(position), position  # JAX needs equal dtypes
+            written = ops.slice_update(written, column, ops.expand_dims(ids, 1))
+            scores = ops.slice_update(scores, column, ops.expand_dims(score, 1))
             return position + 1, ids, carry, seen, written, scores
 
         _, ids, carry, state, written, scores = ops.while_loop(

@@ -222,6 +222,14 @@ class KerasWriter(OneFile, Writer, Trainer):
         states = [layer.states for layer in self._stateful_layers()]
         return keras.tree.flatten(states)
 
+    @property
+    def non_trainable_variables(self) -> list:
+        """Includes the states: a step of JAX keeps the values of these variables only.
+
+        Keras does not count the states of a recurrent layer as its variables.
+        """
+        return super().non_trainable_variables + self.carried_variables()
+
     @contextlib.contextmanager
     def separate_states(self, x: Any, batch_size: int | None) -> Iterator[None]:
         """Starts an evaluation from zero, and restores the state of `fit` after it."""

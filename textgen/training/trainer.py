@@ -55,6 +55,7 @@ class Trainer(keras.Model):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        backend.check_dtype(self.variable_dtype)
         # Keras weights the losses of batches by rows; this mean weights by targets.
         self._mean_loss = WeightedMean("mean_loss", dtype=self.variable_dtype)
         self._class_weight: np.ndarray | None = None
