@@ -40,7 +40,15 @@ if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
 # The files of half a minute and more, the longest first: a process that starts one of
 # them last would keep the others waiting.
 LONG = [
-    *("trainer", "train", "keras_writer", "language_model", "recipes", "saving"),
+    *(
+        "processes",
+        "trainer",
+        "train",
+        "keras_writer",
+        "language_model",
+        "recipes",
+        "saving",
+    ),
     *("lyrics", "writer", "recurrent", "names", "sonnets", "readme", "scoring"),
     *("sampled_softmax", "checkpoints", "session", "labelled", "blend"),
 ]

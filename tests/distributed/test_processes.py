@@ -56,12 +56,14 @@ def alone(tmp_path_factory):
 
 @pytest.mark.parametrize("number", [2, 4])
 def test_several_processes_train_as_one(number, alone, tmp_path):
-    done = run(number, [SCRIPT, tmp_path, *KINDS], tmp_path)
+    kinds = KINDS if number == 2 else KINDS[1:]
+    done = run(number, [SCRIPT, tmp_path, *kinds], tmp_path)
     assert done.returncode == 0, done.stderr
-    for kind in KINDS:
+    for kind in kinds:
         assert_same(alone, tmp_path, kind)
     # Process 0 alone prints.
-    assert [done.stdout.count(f"{kind} generated") for kind in KINDS] == [1, 1, 1]
+    for kind in kinds:
+        assert done.stdout.count(f"{kind} generated") == 1
     assert "Traceback" not in done.stderr
 
 

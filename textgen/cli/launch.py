@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import os
 import re
 import signal
@@ -18,7 +19,10 @@ from textgen.place import VARIABLES, Place, find_place
 
 LOST = 75  # exit code after a lost process: EX_TEMPFAIL, "try again", of sysexits.h
 
-_GRACE = 45.0  # seconds in which the processes end after the first one
+# Seconds in which the others end after the first process: they notice a lost one within
+# half a minute, but a mistake of the script concerns all. After a signal, process 0
+# writes the state, however long it takes.
+_AFTER_LOSS, _AFTER_ERROR = 45.0, 5.0
 
 _KEPT = 30  # lines of an error message
 
@@ -196,11 +200,13 @@ class _Group:
 
     def _wait(self) -> _Process | None:
         """Returns the process whose failure ended the training, or `None`."""
-        since = None
+        end = None
         while any(each.poll() is None for each in self._processes):
-            if since is None and self._failed():
-                since = time.monotonic()
-            elif since is not None and time.monotonic() - since > _GRACE:
+            if end is None and self._failed():
+                code = self._failed()[0].poll() or 0
+                grace = _AFTER_LOSS if code < 0 or code == LOST else _AFTER_ERROR
+                end = time.monotonic() + (grace if code < 128 else math.inf)
+            if end is not None and time.monotonic() > end:
                 break
             time.sleep(0.1)
         # Of several, one that another process did not end is the cause.
