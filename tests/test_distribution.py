@@ -102,5 +102,14 @@ def test_one_process(monkeypatch):
 
 @pytest.mark.tensorflow("is a backend that is refused")
 def test_other_backends_are_refused():
-    with pytest.raises(RuntimeError, match=r"MultiWorkerMirroredStrategy.*KERAS_BACK"):
+    with pytest.raises(ValueError, match=r"MultiWorkerMirroredStrategy.*KERAS_BACK"):
         textgen.distribute("127.0.0.1:7000", 2, 0)
+    with pytest.raises(ValueError, match="'tensorflow' cannot train with several"):
+        textgen.use_all_devices()
+
+
+@pytest.mark.jax("lists its devices")
+@pytest.mark.parametrize("divide", [0, -1, 2])
+def test_devices_that_cannot_be_divided(divide):
+    with pytest.raises(ValueError, match=f"divide={divide} must be a divisor of 1"):
+        textgen.use_all_devices(divide)

@@ -26,6 +26,7 @@ _MODULES = {
     "Vocabulary": "text.vocabulary",
     "distribute": "distribution",
     "LostProcessError": "distribution",
+    "use_all_devices": "distribution",
     "LineDataset": "line_dataset",
     "SequenceDataset": "datasets",
     "WindowDataset": "datasets",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from textgen.decoding.adaptation import Adaptation as Adaptation
     from textgen.distribution import LostProcessError as LostProcessError
     from textgen.distribution import distribute as distribute
+    from textgen.distribution import use_all_devices as use_all_devices
     from textgen.layers.inputs import OneHot as OneHot
     from textgen.layers.recurrent import GRU as GRU
     from textgen.layers.recurrent import LSTM as LSTM

@@ -58,11 +58,14 @@ def num_replicas() -> int:
 
 
 def on_one_device(value: Any) -> Any:
-    """Returns the copy of a replicated JAX array on the first local device."""
+    """Returns a JAX array of several devices as one on the first local device."""
     if keras.distribution.distribution() is None:
         return value
-    several = len(value.sharding.device_set) > 1
-    return value.addressable_data(0) if several and value.is_fully_replicated else value
+    if value.is_fully_replicated:
+        return value.addressable_data(0)
+    import jax
+
+    return jax.device_put(value, jax.local_devices()[0])
 
 
 def check_dtype(dtype: str) -> None:

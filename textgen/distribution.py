@@ -12,7 +12,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -69,8 +69,8 @@ def distribute(
             all processes. Defaults to `None`, drawn by process 0.
 
     Raises:
-        RuntimeError: The backend is not JAX, or the processes were not found in time.
-        ValueError: A value is missing or not possible.
+        RuntimeError: Not all processes have started in time.
+        ValueError: The backend is not JAX, or a value is missing or not possible.
 
     Example:
 
@@ -100,20 +100,76 @@ def distribute(
 
 
 def check_backend() -> None:
-    """Raises RuntimeError if the backend cannot train in several processes."""
+    """Raises ValueError if the backend cannot train so."""
     name = keras.backend.backend()
     if name != "jax":
-        raise RuntimeError(
-            f"The backend {name!r} cannot train with several processes (Keras's fit "
-            "fails with MultiWorkerMirroredStrategy). Use JAX: pip install "
-            "'keras-textgen[jax]', and set KERAS_BACKEND=jax."
+        raise ValueError(
+            f"The backend {name!r} cannot train with several processes or devices "
+            "(Keras's fit fails with MultiWorkerMirroredStrategy). Use JAX: pip "
+            "install 'keras-textgen[jax]', and set KERAS_BACKEND=jax."
         )
 
 
-def use_all_devices() -> None:
-    """Distributes the rows of each batch over all devices of all processes."""
-    distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+def use_all_devices(divide: int = 1) -> None:
+    """Distributes batches over all devices, for a training on several GPUs.
+
+    Call it before the first model is made, with the JAX backend; `distribute` calls it.
+    The batches, losses and weights are those of one device.
+
+    Args:
+        divide: int. Number of devices that share each weight matrix, for a model or a
+            vocabulary that is too large for one of them; the rows of a batch are
+            divided among the others. In one process only. Defaults to `1`, a complete
+            model on each device.
+
+    Raises:
+        ValueError: The backend is not JAX, or the devices cannot be divided so.
+    """
+    check_backend()
+    devices = keras.distribution.list_devices()
+    if divide == 1:
+        distribution: Any = keras.distribution.DataParallel(auto_shard_dataset=False)
+    elif divide < 1 or len(devices) % divide or processes() > 1:
+        raise ValueError(
+            f"divide={divide} must be a divisor of {len(devices)}, the number of "
+            "devices of this process, and there must be one process."
+        )
+    else:
+        distribution = DividedModel(devices, divide)
     keras.distribution.set_distribution(distribution)
+
+
+class DividedModel(keras.distribution.ModelParallel):
+    """Divides each matrix among some devices, and the rows of a batch among others.
+
+    Args:
+        devices: list of str, the names of all devices.
+        divide: int. Number of devices that share each matrix.
+    """
+
+    def __init__(self, devices: list[str], divide: int) -> None:
+        axes = ("rows", "matrix")
+        shape = (len(devices) // divide, divide)
+        mesh = keras.distribution.DeviceMesh(shape, axes, devices)
+        super().__init__(
+            layout_map=keras.distribution.LayoutMap(mesh),
+            batch_dim_name=axes[0],
+            auto_shard_dataset=False,
+        )
+        self._divide = divide
+
+    def get_variable_layout(self, variable: Any) -> Any:
+        """Divides the last axis of a matrix, or the first, where it is possible.
+
+        The variables of an optimizer, which have the same shapes, are divided likewise.
+        """
+        shape = tuple(variable.shape)
+        axes: list[str | None] = [None] * len(shape)
+        for axis in (-1, 0):
+            if len(shape) > 1 and shape[axis] % self._divide == 0:
+                axes[axis] = "matrix"
+                break
+        return keras.distribution.TensorLayout(axes, self.device_mesh)
 
 
 # === What the rest of the package asks ===

@@ -67,6 +67,17 @@ def test_several_processes_train_as_one(number, alone, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("divide", "kinds"), [(1, ["lines"]), (2, KINDS)])
+def test_several_devices_train_as_one(divide, kinds, alone, tmp_path):
+    """Four devices of the CPU in place of GPUs; two of them share each matrix."""
+    devices = "--xla_force_host_platform_device_count=4"
+    options = {"XLA_FLAGS": devices, "DIVIDE": str(divide)}
+    done = run(1, [SCRIPT, tmp_path, *kinds], tmp_path, **options)
+    assert done.returncode == 0, done.stderr
+    for kind in kinds:
+        assert_same(alone, tmp_path, kind)
+
+
 def test_a_lost_process_ends_the_others_and_fewer_go_on(alone, tmp_path):
     began = time.monotonic()
     done = run(4, [SCRIPT, tmp_path, "sequences"], tmp_path, SIGNAL="2:SIGKILL")

@@ -16,6 +16,9 @@ import numpy as np
 import textgen
 from textgen import distribution
 
+if "DIVIDE" in os.environ:
+    textgen.use_all_devices(divide=int(os.environ["DIVIDE"]))
+
 BATCH = 12  # divisible by 1, 2, 3 and 4, but the last batches are not
 
 text = textgen.load_corpus("dinosaurs").lower()[:2000]
@@ -46,9 +49,11 @@ def dataset(kind):
 def train(folder, kind):
     keras.utils.set_random_seed(3)
     data = dataset(kind)
-    options = {"sequence_length": 20} if kind == "windows" else {}
-    if kind == "sequences":
-        options = {"stateful": True, "batch_size": BATCH}
+    options = {
+        "windows": {"sequence_length": 20},
+        "lines": {"embedding": 16, "layer_norm": True},
+        "sequences": {"stateful": True, "batch_size": BATCH},
+    }[kind]
     place, _, name = os.environ.get("SIGNAL", "").partition(":")
     resume = (folder / kind).exists() and not name
     checkpoints = textgen.Checkpoints(folder / kind, every=9, resume=resume)

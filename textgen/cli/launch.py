@@ -26,6 +26,8 @@ _AFTER_LOSS, _AFTER_ERROR = 45.0, 5.0
 
 _KEPT = 30  # lines of an error message
 
+_WORKER = ("-m", "textgen.cli.worker")
+
 # Lines of the native libraries; those after a fatal one are its stack.
 _NATIVE = re.compile(rb"[IWEF]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages|\[Gloo\]")
 _FATAL = re.compile(rb"F\d{4} \d\d:\d\d:\d\d")
@@ -142,7 +144,7 @@ class _Process:
         self.place = place
         variables = dict(zip(VARIABLES.values(), map(str, place), strict=True))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "textgen.cli.worker", *words],
+            [sys.executable, *_WORKER, *words],
             stdin=subprocess.DEVNULL,
             stdout=None if place.process_id == 0 else subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -1,6 +1,8 @@
 """`textgen train`."""
 
 import argparse
+import importlib.util
+import os
 import shlex
 import sys
 import warnings
@@ -41,6 +43,13 @@ def _train(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) is not None:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} needs --distribute.")
+    if arguments.devices == "all":
+        os.environ.setdefault("KERAS_BACKEND", "jax")
+        if importlib.util.find_spec("jax") is None:
+            raise ValueError(
+                "--devices all needs JAX: install the extra, pip install "
+                "'keras-textgen[jax]'."
+            )
     if number_of_processes() > 1 and arguments.epochs is None:
         raise ValueError(
             "Several processes train for a number of --epochs: --minutes needs one "
@@ -75,6 +84,8 @@ def _train_here(arguments: argparse.Namespace) -> None:
         later = arguments.resume or arguments.source_model
         corpus = None if later else _read(arguments)
         keras = import_keras()
+        if arguments.devices == "all" and number_of_processes() == 1:
+            textgen.use_all_devices()
         _make_reproducible(keras, arguments)
         checkpoints = _checkpoints(folder, command, arguments)
         model, train, validation, prompt = _prepare(

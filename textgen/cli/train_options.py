@@ -75,6 +75,13 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         help="train with several processes: the same as `textgen launch train`, which "
         "explains it; under SLURM and Kubernetes, nothing else is needed",
     )
+    group.add_argument(
+        "--devices",
+        choices=("1", "all"),
+        default="1",
+        help="with `all`, use all GPUs of this machine, with the JAX backend (default: "
+        "1; several processes use all of them)",
+    )
     return parser
 
 

@@ -16,12 +16,20 @@ def main(words: list[str]) -> int:
     Returns:
         The exit code.
     """
-    from textgen.distribution import LostProcessError, distribute
     from textgen.quiet import import_keras
 
-    import_keras()
     try:
+        import_keras()
+        from textgen.distribution import LostProcessError, distribute
+
         distribute()
+    except ImportError as error:
+        print(
+            f"textgen launch: error: {error}. Several processes train with JAX: "
+            "install the extra, pip install 'keras-textgen[jax]'.",
+            file=sys.stderr,
+        )
+        return 2
     except ValueError as error:
         print(f"textgen launch: error: {error}", file=sys.stderr)
         return 2

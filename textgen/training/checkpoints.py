@@ -171,6 +171,11 @@ class Checkpoints(keras.callbacks.Callback):
         self.last, self._saved, arrays = self.files.read_newest()
         self._state = training_state.unpack(self._saved["state"], arrays)
         self._take_facts(self._saved)
+        if distribution.largest(self.batches) != self.batches:
+            raise ValueError(
+                f"{self.last} is not the newest state that another process has found: "
+                "all processes must see the same folder."
+            )
 
     def restore(self, callbacks: list) -> None:
         """Restores what the file of a model does not contain, if `fit` resumes."""
