@@ -308,21 +308,21 @@ def share() -> Share | None:
 
 
 @contextlib.contextmanager
-def alone(variables: Sequence) -> Iterator[None]:
-    """Gives variables their values in this process only, within a `with` block.
+def alone(model: Any) -> Iterator[None]:
+    """Gives the variables of a model to this process only, within a `with` block.
 
     Work on distributed variables is work of all processes together. In this block, one
     process can read and copy them without the others. Changes of the variables are
     lost.
 
     Args:
-        variables: Sequence of `keras.Variable`.
+        model: `keras.Model`, or `None` to make new models that are not distributed.
     """
     distribution = keras.distribution.distribution()
     if distribution is None or keras.backend.backend() != "jax":
         yield
         return
-    before = [(variable, keras_internals.placed(variable)) for variable in variables]
+    before = [(each, keras_internals.placed(each)) for each in _variables(model)]
     copies = []
     for variable, (value, _) in before:
         # A copy: `predict` gives the memory of its variables away. A step that failed
@@ -340,3 +340,12 @@ def alone(variables: Sequence) -> Iterator[None]:
         for variable, (value, layout) in before:
             keras_internals.place(variable, value, layout)
         keras.distribution.set_distribution(distribution)
+
+
+def _variables(model: Any) -> list:
+    """Returns all variables of a model and of its training."""
+    if model is None:
+        return []
+    optimizer = getattr(model, "optimizer", None)
+    slots = optimizer.variables if optimizer is not None else []
+    return [*model.variables, *slots, *model.metrics_variables]

@@ -29,7 +29,7 @@ def step_seconds(setup: Setup, vocabulary: Tokenizer, length: int) -> float:
     """
     seconds = 0.0
     if distribution.is_first():
-        with distribution.alone([]):
+        with distribution.alone(None):
             seconds = _median_seconds(setup, vocabulary, length)
     return distribution.of_first(seconds)  # all processes choose the same
 

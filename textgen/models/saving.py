@@ -108,9 +108,7 @@ def write_model(
         UserWarning: `textgen.load` will refuse the file. It is written nevertheless.
     """
     config = keras_internals.serialized(model)
-    optimizer = getattr(model, "optimizer", None)
-    variables = [*model.variables, *(optimizer.variables if optimizer else [])]
-    with distribution.alone(variables):  # the other processes do not save
+    with distribution.alone(model):  # the other processes do not save
         weights = keras_internals.saved_state(model)
     if reason := _refusal(config, weights):
         warnings.warn(

@@ -151,7 +151,7 @@ class Session:
         if self._finite is not None and self._finite.facts == facts:
             return  # nothing happened since then
         model = self._model
-        with distribution.alone(_variables(model)):
+        with distribution.alone(model):
             state = training_state.Snapshot(model, facts, self._events.callbacks)
         wrong = state.not_finite()
         if wrong is not None:
@@ -196,7 +196,7 @@ class Session:
         Args:
             current: bool. Whether the model has the state of the snapshot.
         """
-        with distribution.alone(_variables(self._model)):
+        with distribution.alone(self._model):
             self._save_alone(current)
 
     def _save_alone(self, current: bool) -> None:
@@ -324,8 +324,3 @@ class Session:
     @staticmethod
     def _place(facts: dict[str, Any]) -> tuple:
         return facts["epoch"], facts["step"], facts["ended_of"]
-
-
-def _variables(model: Any) -> list:
-    """Returns all variables of a training."""
-    return [*model.variables, *model.optimizer.variables, *model.metrics_variables]

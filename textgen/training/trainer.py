@@ -341,7 +341,7 @@ class Trainer(keras.Model):
         The examples of textgen's datasets are in the order of the text. With several
         processes or devices, each process predicts alone, on one device.
         """
-        with distribution.alone(self.variables):
+        with distribution.alone(self):
             return super().predict(feeding.text_order(x), *args, **kwargs)
 
     def carried_variables(self) -> list:
