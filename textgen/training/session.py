@@ -102,7 +102,7 @@ class Session:
                 self._write()
             elif self._copying + self._copy_time <= _COPYING * self._elapsed():
                 self.take_snapshot()
-        if self._of.step % _AGREEMENT == 0:
+        if self._of.batches % _AGREEMENT == 0:
             self._stop_together()
         self.stop_if_asked()
 
