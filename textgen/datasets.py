@@ -93,8 +93,7 @@ class WindowDataset(Dataset):
 
     def examples(self, rows: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the windows at some starts, and the tokens after them."""
-        places = rows[:, np.newaxis] + np.arange(steps + 1)
-        windows = np.asarray(self.ids[places], np.int32)
+        windows = _cut(self.ids, rows, steps + 1)
         return windows[:, :-1], windows[:, -1]
 
 
@@ -194,8 +193,7 @@ class SequenceDataset(Dataset):
 
     def examples(self, rows: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the sequences at some starts, and the same shifted by one token."""
-        places = rows[:, np.newaxis] + np.arange(steps + 1)
-        sequences = np.asarray(self.ids[places], np.int32)
+        sequences = _cut(self.ids, rows, steps + 1)
         return sequences[:, :-1], sequences[:, 1:]
 
 
@@ -244,6 +242,11 @@ def vectorize(
         np.equal(at_step[:, np.newaxis], symbols, out=x[:, step])
     targets = ids[sequence_length : sequence_length + ends : sequence_stride]
     return x, targets[:windows, np.newaxis] == symbols
+
+
+def _cut(ids: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
+    """Returns pieces of a text, int32 of shape `(N, size)`."""
+    return np.asarray(ids[starts[:, np.newaxis] + np.arange(size)], np.int32)
 
 
 def _count_windows(length: int, sequence_length: int, sequence_stride: int) -> int:

@@ -16,8 +16,12 @@ print("message of", place, sys.argv[1:], file=sys.stderr)
 """
 
 
+CHECK_JAX = launch.check_jax
+
+
 @pytest.fixture(autouse=True)
 def no_scheduler(monkeypatch):
+    monkeypatch.setattr(launch, "check_jax", lambda what: None)
     for name in [*VARIABLES.values(), "SLURM_PROCID", "JOB_COMPLETION_INDEX"]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
@@ -127,6 +131,23 @@ def test_errors(words, message, capsys):
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.startswith("textgen launch: error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["launch", "--processes", "2", "train", "dinosaurs"], "Several processes"),
+        (["train", "dinosaurs", "--devices", "all"], "--devices all"),
+    ],
+)
+def test_without_jax(words, what, monkeypatch, capsys):
+    monkeypatch.setattr(launch, "check_jax", CHECK_JAX)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert main(words) == 2
+    printed = capsys.readouterr().err
+    assert what in printed
+    assert "pip install 'keras-textgen[jax]'" in printed
 
 
 def test_another_backend(monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib.util
 import math
 import os
 import re
@@ -120,7 +121,17 @@ def launch(words: list[str], arguments: argparse.Namespace) -> int:
             f"KERAS_BACKEND={backend}: several processes train with JAX only. Set "
             "KERAS_BACKEND=jax, or leave it out."
         )
-    return _Group(words, _places(arguments)).run()
+    places = _places(arguments)
+    check_jax("Several processes need")
+    return _Group(words, places).run()
+
+
+def check_jax(what: str) -> None:
+    """Raises ValueError if JAX is not installed; `what` needs it."""
+    if importlib.util.find_spec("jax") is None:
+        raise ValueError(
+            f"{what} JAX: install the extra, pip install 'keras-textgen[jax]'."
+        )
 
 
 def _places(arguments: argparse.Namespace) -> list[Place]:

@@ -1,7 +1,6 @@
 """`textgen train`."""
 
 import argparse
-import importlib.util
 import os
 import shlex
 import sys
@@ -45,11 +44,7 @@ def _train(arguments: argparse.Namespace) -> int:
             raise ValueError(f"{option} needs --distribute.")
     if arguments.devices == "all":
         os.environ.setdefault("KERAS_BACKEND", "jax")
-        if importlib.util.find_spec("jax") is None:
-            raise ValueError(
-                "--devices all needs JAX: install the extra, pip install "
-                "'keras-textgen[jax]'."
-            )
+        launch.check_jax("--devices all needs")
     if number_of_processes() > 1 and arguments.epochs is None:
         raise ValueError(
             "Several processes train for a number of --epochs: --minutes needs one "

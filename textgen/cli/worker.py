@@ -18,24 +18,15 @@ def main(words: list[str]) -> int:
     """
     from textgen.quiet import import_keras
 
-    try:
-        import_keras()
-        from textgen.distribution import LostProcessError, distribute
+    import_keras()
+    from textgen.distribution import LostProcessError, distribute
 
+    try:
         distribute()
-    except ImportError as error:
-        print(
-            f"textgen launch: error: {error}. Several processes train with JAX: "
-            "install the extra, pip install 'keras-textgen[jax]'.",
-            file=sys.stderr,
-        )
-        return 2
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:
         print(f"textgen launch: error: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:  # not all processes have started in time
-        print(f"textgen launch: error: {error}", file=sys.stderr)
-        return LOST
+        # A RuntimeError: not all processes have started in time.
+        return 2 if isinstance(error, ValueError) else LOST
     try:
         return _run(words)
     except LostProcessError:

@@ -178,11 +178,10 @@ def leave_out_writing(arguments: dict[str, Any]) -> None:
         arguments: Arguments of `fit`; changed in place.
     """
     given = arguments["callbacks"]
+    kept: Any = [each for each in flat(given) if not isinstance(each, _WRITING)]
     if isinstance(given, keras.callbacks.CallbackList):
-        given.callbacks = [e for e in given.callbacks if not isinstance(e, _WRITING)]
-    else:
-        given = [each for each in flat(given) if not isinstance(each, _WRITING)]
-    arguments.update(callbacks=given, verbose=0)
+        given.callbacks, kept = kept, given
+    arguments.update(callbacks=kept, verbose=0)
 
 
 def flat(callbacks: Any) -> list:

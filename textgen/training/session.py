@@ -191,15 +191,6 @@ class Session:
         return f" The newest checkpoint is {self._of.last}."
 
     def _save(self, current: bool) -> None:
-        """Writes the newest snapshot; with several processes, each one calls it alone.
-
-        Args:
-            current: bool. Whether the model has the state of the snapshot.
-        """
-        with distribution.alone(self._model):
-            self._save_alone(current)
-
-    def _save_alone(self, current: bool) -> None:
         """Writes the newest snapshot, and before it the best model, if it is new.
 
         Args:
@@ -209,17 +200,18 @@ class Session:
         model, state, best = self._model, self._finite, self._best
         if state is None:
             return
-        if not current:
-            state.restore(model)
         try:
-            if best is not None:
-                same = contextlib.nullcontext()
-                with same if best is state else best.in_model(model):
-                    self._of.files.write_best(model, best.training, best.arrays)
-                self._best = None
-            path = self._of.files.write(
-                state.facts["batches"], model, state.training, state.arrays
-            )
+            with distribution.alone(model):
+                if not current:
+                    state.restore(model)
+                if best is not None:
+                    same = contextlib.nullcontext()
+                    with same if best is state else best.in_model(model):
+                        self._of.files.write_best(model, best.training, best.arrays)
+                    self._best = None
+                path = self._of.files.write(
+                    state.facts["batches"], model, state.training, state.arrays
+                )
             self._of.saved(path, state.training)
             self._written = self._place(state.facts)
         finally:
