@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test test-jax fuzz torture hostile lint bench bench-corpus bench-generate \
+.PHONY: help demo test test-browser test-jax fuzz torture hostile lint bench bench-corpus bench-generate \
 	bench-train pretrained wheel-test clean
 
 help:
 	@echo "make demo        train on dinosaur names for half a minute and generate new ones"
 	@echo "make test        run the tests"
+	@echo "make test-browser  test the pages in a headless Chromium"
 	@echo "make test-jax    run the core of the tests with JAX, also against TensorFlow"
 	@echo "make fuzz        search for inputs that break a promise, with random examples (half"
 	@echo "                 an hour; FUZZ_EXAMPLES=200 make fuzz takes a few minutes)"
@@ -29,7 +30,11 @@ demo: $(VENV)/installed
 # A test file runs in one process; the order of conftest.py starts the slow files first.
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder
+		--dist loadfile --no-loadscope-reorder --ignore tests/browser
+
+# Chromium is a package of the system: apt-get install chromium
+test-browser: $(VENV)/installed-browser
+	$(BIN)/python -m pytest tests/browser
 
 # What depends on the backend: datasets, layers, models and their files, decoding,
 # metrics, training and checkpoints, and the commands that train and generate. Tests with
@@ -103,6 +108,10 @@ $(VENV)/installed-test: $(VENV)/installed
 
 $(VENV)/installed-jax: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[jax]'
+	touch $@
+
+$(VENV)/installed-browser: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed

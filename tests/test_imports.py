@@ -88,6 +88,21 @@ ROOMS = {
         {"keras", "numpy"},
         set(),
     ),
+    "analysis": (
+        {"datasets", "decoding", "files", "layers", "messages", "models", "text"},
+        {"keras", "numpy"},
+        {"matplotlib"},
+    ),
+    "export": (
+        {"decoding", "files", "layers", "messages", "models", "text"},
+        {"keras", "numpy"},
+        {"onnx", "onnxruntime"},
+    ),
+    "web": (
+        {"decoding", "files", "messages", "models", "text"},
+        {"fastapi", "numpy", "pydantic", "starlette", "uvicorn"},
+        {"keras"},
+    ),
     "cli": (ANYTHING, ANYTHING, ANYTHING),
     "__init__": (set(), set(), ANYTHING),
     "__main__": ({"cli"}, set(), ANYTHING),

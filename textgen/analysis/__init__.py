@@ -1,0 +1,1 @@
+"""What a model has learned: activations of cells, surprisal, learning curves."""
