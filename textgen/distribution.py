@@ -55,6 +55,8 @@ def distribute(
     weights are those of one process: `batch_size` is that of the whole batch. Process 0
     writes checkpoints, logs and samples.
 
+    A second call, in a script that `textgen launch` started, only sets the seed.
+
     It needs the JAX backend. If a process ends, the others cannot go on: their `fit`
     raises an error. The training continues from the last checkpoint, with any number of
     processes.
@@ -84,6 +86,17 @@ def distribute(
     import jax
     from jax.experimental import multihost_utils
 
+    if jax.distributed.is_initialized():  # by `textgen launch`
+        running = (jax.process_count(), jax.process_index())
+        if running != (place.processes, place.process_id):
+            raise ValueError(
+                f"This is already process {running[1]} of {running[0]}, so it cannot "
+                f"be process {place.process_id} of {place.processes}. Call "
+                "textgen.distribute() without arguments."
+            )
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
+        return
     jax.distributed.initialize(
         place.coordinator,
         place.processes,

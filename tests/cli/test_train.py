@@ -504,7 +504,7 @@ def test_a_signal_while_the_model_is_saved_waits(monkeypatch, capsys, eager):
     assert textgen.load("a.keras").notes["epochs"] == 1
 
 
-def test_command_to_resume_has_the_option_once_and_before_file_names():
+def test_command_to_resume_has_the_option_once_and_before_file_names(monkeypatch):
     command = train_safety.command_of
     assert command(["train", "a b", "-o", "x"], "--resume") == (
         "textgen train 'a b' -o x --resume"
@@ -514,6 +514,10 @@ def test_command_to_resume_has_the_option_once_and_before_file_names():
         command(["train", "a", "b c"], "--resume") == "textgen train a 'b c' --resume"
     )
     assert command(["train", "--", "-a"], "--resume") == "textgen train --resume -- -a"
+    monkeypatch.setenv("TEXTGEN_PROCESSES", "3")
+    assert command(["train", "a"], "--resume") == (
+        "textgen launch --processes 3 train a --resume"
+    )
 
 
 # === Errors ===

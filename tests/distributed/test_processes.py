@@ -64,6 +64,7 @@ def test_several_processes_train_as_one(number, alone, tmp_path):
     # Process 0 alone prints.
     for kind in kinds:
         assert done.stdout.count(f"{kind} generated") == 1
+    assert "Gloo" not in done.stdout
     assert "Traceback" not in done.stderr
 
 

@@ -19,6 +19,9 @@ from textgen import distribution
 if "DIVIDE" in os.environ:
     textgen.use_all_devices(divide=int(os.environ["DIVIDE"]))
 
+if "TEXTGEN_PROCESSES" in os.environ:  # as in a script for srun without the launcher
+    textgen.distribute()
+
 BATCH = 12  # divisible by 1, 2, 3 and 4, but the last batches are not
 
 text = textgen.load_corpus("dinosaurs").lower()[:2000]

@@ -29,6 +29,15 @@ _KEPT = 30  # lines of an error message
 
 _WORKER = ("-m", "textgen.cli.worker")
 
+# The allocator of glibc keeps most of the memory that XLA needed to compile a step, in
+# an area for each thread. With these settings it gives it back: 4 processes that train
+# on lines (eight shapes) take 280 MB each in place of 360.
+_ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+}
+
 # Lines of the native libraries; those after a fatal one are its stack.
 _NATIVE = re.compile(rb"[IWEF]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages|\[Gloo\]")
 _FATAL = re.compile(rb"F\d{4} \d\d:\d\d:\d\d")
@@ -159,7 +168,7 @@ class _Process:
             stdin=subprocess.DEVNULL,
             stdout=None if place.process_id == 0 else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, **variables, "KERAS_BACKEND": "jax"},
+            env={**_ALLOCATOR, **os.environ, **variables, "KERAS_BACKEND": "jax"},
             start_new_session=True,  # signals come from this process only
         )
         self.kept: deque[bytes] = deque(maxlen=_KEPT)

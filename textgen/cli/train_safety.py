@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen import files, quiet
-from textgen.place import is_first
+from textgen.place import is_first, number_of_processes
 
 
 class Guard:
@@ -103,7 +103,9 @@ def command_of(words: Sequence[str], *more: str) -> str:
     # Everything after a "--" is a file name.
     end = words.index("--") if "--" in words else len(words)
     added = [word for word in more if word != "--resume" or word not in words[:end]]
-    return shlex.join(["textgen", *words[:end], *added, *words[end:]])
+    processes = number_of_processes()
+    launch = ["launch", "--processes", str(processes)] if processes > 1 else []
+    return shlex.join(["textgen", *launch, *words[:end], *added, *words[end:]])
 
 
 def diverged(error: Any, arguments: argparse.Namespace) -> ValueError:

@@ -1,8 +1,10 @@
 """One of the processes that `textgen launch` starts."""
 
+import contextlib
 import os
 import runpy
 import sys
+from collections.abc import Iterator
 
 from textgen.cli.launch import LOST
 
@@ -22,7 +24,8 @@ def main(words: list[str]) -> int:
     from textgen.distribution import LostProcessError, distribute
 
     try:
-        distribute()
+        with _output_to_errors():
+            distribute()
     except (RuntimeError, ValueError) as error:
         print(f"textgen launch: error: {error}", file=sys.stderr)
         # A RuntimeError: not all processes have started in time.
@@ -39,6 +42,19 @@ def main(words: list[str]) -> int:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         return 1
+
+
+@contextlib.contextmanager
+def _output_to_errors() -> Iterator[None]:
+    """Sends the standard output to the standard error: gloo prints a line there."""
+    sys.stdout.flush()
+    output = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
 
 
 def _run(words: list[str]) -> int:
