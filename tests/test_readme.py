@@ -1,4 +1,5 @@
-"""The code of README.md runs, word for word, and its commands have the options."""
+"""The code of README.md and of docs/guide.md runs, word for word, and its commands have
+the options."""
 
 import re
 import shlex
@@ -9,7 +10,11 @@ import pytest
 import textgen
 from textgen.cli import main
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+# A reader goes on from the one to the other.
+README = "".join(
+    (ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/guide.md")
+)
 # Every letter, so that the prompts of the README are known; just long enough for its
 # datasets, so that the epochs are short.
 LINE = "Shall I compare the quick brown fox that jumps over a lazy dog, {}\n"
