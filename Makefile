@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test test-browser test-jax fuzz torture hostile lint bench bench-corpus bench-generate \
-	bench-train pretrained wheel-test clean
+.PHONY: help demo test test-browser test-jax docs notebooks fuzz torture hostile lint bench bench-corpus \
+	bench-generate bench-train pretrained wheel-test clean
 
 help:
 	@echo "make demo        train on dinosaur names for half a minute and generate new ones"
 	@echo "make test        run the tests"
 	@echo "make test-browser  test the pages in a headless Chromium"
 	@echo "make test-jax    run the core of the tests with JAX, also against TensorFlow"
+	@echo "make docs        build the documentation in docs/_build/html, and run its code"
+	@echo "make notebooks   run the notebooks on small data"
 	@echo "make fuzz        search for inputs that break a promise, with random examples (half"
 	@echo "                 an hour; FUZZ_EXAMPLES=200 make fuzz takes a few minutes)"
 	@echo "make torture     kill and resume 50 trainings, and compare their results (20 minutes)"
@@ -30,7 +32,8 @@ demo: $(VENV)/installed
 # A test file runs in one process; the order of conftest.py starts the slow files first.
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder --ignore tests/browser
+		--dist loadfile --no-loadscope-reorder --ignore tests/browser \
+		--ignore tests/docs --ignore tests/notebooks
 
 # Chromium is a package of the system: apt-get install chromium
 test-browser: $(VENV)/installed-browser
@@ -57,6 +60,16 @@ test-jax: $(VENV)/installed-jax
 		JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 		--dist loadfile --no-loadscope-reorder $(JAX_TESTS)
+
+# A warning of Sphinx is an error. The tests run the code of the pages.
+docs: $(VENV)/installed-docs
+	rm -rf docs/_build
+	$(BIN)/python -m sphinx --builder html --quiet --nitpicky --fail-on-warning \
+		--keep-going docs docs/_build/html
+	$(BIN)/python -m pytest tests/docs
+
+notebooks: $(VENV)/installed-notebook
+	$(BIN)/python -m pytest tests/notebooks
 
 # The tests that search: they are not a part of `make test`, or only in a short form.
 fuzz: $(VENV)/installed-test
@@ -94,7 +107,7 @@ wheel-test:
 	PYTHON=$(PYTHON) tests/wheel.sh
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist docs/_build *.egg-info
 
 # Each target adds its extra packages to those of the target before it.
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -112,6 +125,14 @@ $(VENV)/installed-jax: $(VENV)/installed-test
 
 $(VENV)/installed-browser: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
+$(VENV)/installed-notebook: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]'
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed

@@ -73,7 +73,7 @@ class PreparedCorpus:
     corpus = textgen.prepare("log/*.gz", "log.ids")
     train, validation = textgen.split(corpus.ids, 0.1)
     train = textgen.SequenceDataset(train, sampling="consecutive")
-    model = textgen.LanguageModel(corpus.tokenizer, …)
+    model = textgen.LanguageModel(corpus.tokenizer, return_sequences=True)
     ```
     """
 

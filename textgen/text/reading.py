@@ -27,7 +27,7 @@ def load_corpus(
 ) -> str:
     """Returns a corpus as one string.
 
-    The text of a file equals `open(path, encoding=encoding).read()`: `"\r\n"` and
+    The text of a file equals `open(path, encoding=encoding).read()`: `"\\r\\n"` and
     `"\\r"` become `"\\n"`. A byte order mark at the start is removed. Files of gzip,
     bzip2 and xz, and zip files, are unpacked in memory.
 
