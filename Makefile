@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test test-browser test-jax docs notebooks fuzz torture hostile lint bench bench-corpus \
-	bench-generate bench-train pretrained wheel-test clean
+.PHONY: help demo test test-browser test-jax docs notebooks fuzz torture hostile lint \
+	bench bench-corpus bench-generate bench-poet bench-serve bench-train pretrained \
+	wheel-test clean
 
 help:
 	@echo "make demo        train on dinosaur names for half a minute and generate new ones"
@@ -92,6 +93,9 @@ bench: bench-train bench-generate bench-corpus
 
 bench-corpus: $(VENV)/installed
 	$(BIN)/python benchmarks/corpus.py
+
+bench-poet: $(VENV)/installed-browser
+	$(BIN)/python benchmarks/poet.py
 
 bench-generate: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/generate.py

@@ -50,6 +50,7 @@ _MODULES = {
     "BitsPerCharacter": "training.metrics",
     "CrossEntropy": "training.losses",
     "Perplexity": "training.metrics",
+    "export_html": "export.page",
     "Setup": "advice.setup",
     "suggest": "advice.suggestion",
     "training_notes": "training.provenance",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from textgen.distribution import LostProcessError as LostProcessError
     from textgen.distribution import distribute as distribute
     from textgen.distribution import use_all_devices as use_all_devices
+    from textgen.export.page import export_html as export_html
     from textgen.layers.inputs import OneHot as OneHot
     from textgen.layers.recurrent import GRU as GRU
     from textgen.layers.recurrent import LSTM as LSTM

@@ -39,7 +39,7 @@ MODELS = st.sampled_from(
 )
 OUTPUTS = st.sampled_from(
     [
-        *("new.keras", "new.txt") * 10,
+        *("new.keras", "new.txt", "new.html") * 10,
         *("text.txt", ".", "", "none/new.keras", "/dev/full", "a\0b", "-", "~/x.keras"),
         *("x" * 300 + ".keras", "new\x1b.keras"),
     ]

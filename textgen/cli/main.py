@@ -12,7 +12,16 @@ import time
 from collections.abc import Sequence
 
 import textgen
-from textgen.cli import convert, generate, inspect, launch, prepare, streams, train
+from textgen.cli import (
+    convert,
+    export,
+    generate,
+    inspect,
+    launch,
+    prepare,
+    streams,
+    train,
+)
 from textgen.cli.options import MESSAGE_LIMIT, HelpFormatter, Parser
 from textgen.messages import printable
 from textgen.text.unknown import UnknownSymbolsError
@@ -140,5 +149,6 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_evaluate(commands)
     inspect.add_list(commands)
     inspect.add_info(commands)
+    export.add_export(commands)
     convert.add_convert(commands)
     return parser

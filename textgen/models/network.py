@@ -199,13 +199,13 @@ def _sources(node: Any) -> list:
 
 def stack_of(network: keras.Model) -> list | None:
     """Returns the layers of a network that can carry its state; otherwise `None`."""
-    found = _chain(network)
+    found = chain_of(network)
     if found is None or not all(map(_works_step_by_step, found)):
         return None
     return found if any(map(is_recurrent, found)) else None
 
 
-def _chain(network: keras.Model) -> list | None:
+def chain_of(network: keras.Model) -> list | None:
     """Returns the layers, if each takes only the output of the previous one."""
     found: list = []
     tensor = network.outputs[0]
@@ -220,7 +220,7 @@ def _chain(network: keras.Model) -> list | None:
             return None
         part: list | None = [operation]
         if _is_keras(operation, _MODELS):
-            part = _chain(operation)
+            part = chain_of(operation)
         elif _is_keras(operation, ["TimeDistributed"]):
             part = [operation.layer]  # applied to all steps in the same way
             if not _is_keras(operation.layer, ["Dense", "Activation"]):
