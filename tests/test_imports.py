@@ -89,9 +89,18 @@ ROOMS = {
         set(),
     ),
     "analysis": (
-        {"datasets", "decoding", "files", "layers", "messages", "models", "text"},
+        {
+            "backend",
+            "datasets",
+            "decoding",
+            "files",
+            "layers",
+            "messages",
+            "models",
+            "text",
+        },
         {"keras", "numpy"},
-        {"matplotlib"},
+        {"matplotlib", "PIL"},
     ),
     "export": (
         {"decoding", "files", "layers", "messages", "models", "text"},

@@ -51,6 +51,13 @@ _MODULES = {
     "CrossEntropy": "training.losses",
     "Perplexity": "training.metrics",
     "export_html": "export.page",
+    "Activations": "analysis.activations",
+    "cell_activations": "analysis.activations",
+    "rank_cells": "analysis.ranking",
+    "readable_features": "analysis.features",
+    "Surprisal": "analysis.surprisal",
+    "surprisal": "analysis.surprisal",
+    "surprisal_difference": "analysis.surprisal",
     "Setup": "advice.setup",
     "suggest": "advice.suggestion",
     "training_notes": "training.provenance",
@@ -60,6 +67,13 @@ _MODULES = {
 if TYPE_CHECKING:
     from textgen.advice.setup import Setup as Setup
     from textgen.advice.suggestion import suggest as suggest
+    from textgen.analysis.activations import Activations as Activations
+    from textgen.analysis.activations import cell_activations as cell_activations
+    from textgen.analysis.features import readable_features as readable_features
+    from textgen.analysis.ranking import rank_cells as rank_cells
+    from textgen.analysis.surprisal import Surprisal as Surprisal
+    from textgen.analysis.surprisal import surprisal as surprisal
+    from textgen.analysis.surprisal import surprisal_difference as surprisal_difference
     from textgen.datasets import SequenceDataset as SequenceDataset
     from textgen.datasets import WindowDataset as WindowDataset
     from textgen.datasets import vectorize as vectorize

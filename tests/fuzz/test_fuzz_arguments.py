@@ -57,6 +57,7 @@ BY_NAME = {
     "novel": CORPORA,
     "models": MODELS,
     "model": MODELS,
+    "second": MODELS,
     "output": OUTPUTS,
     "log": OUTPUTS,
     "checkpoint": OUTPUTS,

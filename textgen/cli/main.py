@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import textgen
 from textgen.cli import (
+    cells,
     convert,
     export,
     generate,
@@ -147,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_generate(commands)
     generate.add_complete(commands)
     inspect.add_evaluate(commands)
+    cells.add_cells(commands)
+    cells.add_surprise(commands)
     inspect.add_list(commands)
     inspect.add_info(commands)
     export.add_export(commands)
