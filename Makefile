@@ -22,6 +22,7 @@ help:
 	@echo "make lint        check format, style and types"
 	@echo "make bench       measure the speed of training and of generation; one of them with"
 	@echo "                 make bench-train, make bench-generate or make bench-corpus"
+	@echo "make bench-serve  measure textgen serve with 50 clients, and hostile ones (3 minutes)"
 	@echo "make pretrained  train the pretrained models again and write their cards (two hours)"
 	@echo "make wheel-test  build the wheel, install only the wheel, train and generate with it"
 	@echo "make clean       remove the virtual environment and the build files"
@@ -99,6 +100,9 @@ bench-poet: $(VENV)/installed-browser
 
 bench-generate: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/generate.py
+
+bench-serve: $(VENV)/installed-test
+	$(BIN)/python benchmarks/serve.py
 
 bench-train: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/train.py

@@ -129,6 +129,23 @@ def test_text_ends_where_the_learned_texts_do():
     assert Blend([model, make()]).end_token is None
 
 
+def test_stream_returns_why_the_text_ended(model):
+    def reason(length, **options):
+        pieces = model.stream("ab", length, seed=1, echo=False, **options)
+        with pytest.raises(StopIteration) as end:
+            while True:
+                next(pieces)
+        return end.value.value
+
+    text = model.generate("ab", 60, seed=1, echo=False)
+    at = text.index(text[9])  # where this symbol occurs first
+    assert reason(60) == reason(0) == "length"
+    assert reason(60, stop=text[9]) == reason(at + 1, stop=text[9]) == "stop"
+    assert reason(at, stop=text[9]) == "length"
+    assert reason(60, stop=VOCABULARY.ids[text[9]]) == "stop"
+    assert reason(200, max_lines=1) == "stop"
+
+
 def test_prompt_is_left_out(model):
     whole = model.generate("Bad", 20, seed=0)
     assert model.generate("Bad", 20, seed=0, echo=False) == whole[3:]

@@ -96,4 +96,7 @@ def apart(files, tmp_path_factory):
         patch.setattr(textgen.LanguageModel, "fit", fit)
         # The timing of `train` trains, too.
         patch.setattr("textgen.advice.suggestion.step_seconds", lambda *_: 0.01)
+        # `serve` starts no server, and looks up no names.
+        patch.setattr("textgen.web.server.bind", lambda *_: None)
+        patch.setattr("textgen.web.server.run", fit)
         yield

@@ -20,6 +20,7 @@ from textgen.cli import (
     inspect,
     launch,
     prepare,
+    serve,
     streams,
     train,
 )
@@ -147,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_prepare(commands)
     generate.add_generate(commands)
     generate.add_complete(commands)
+    serve.add_serve(commands)
     inspect.add_evaluate(commands)
     cells.add_cells(commands)
     cells.add_surprise(commands)

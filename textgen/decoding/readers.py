@@ -138,7 +138,8 @@ class Reader:
             what: str. `"state"`: `(ids, carry) -> carry`. `"scores"`: `(ids, carry,
                 wanted) -> (log_probs, carry)`, where `log_probs`, `(N, T)`, are those
                 of the ids `wanted`, `(N, T)`. `"features"`: `(ids, carry, wanted) ->
-                (features, carry)`, where `wanted` is ignored.
+                (features, carry)`, where `wanted` is ignored. `"spread"`: the same with
+                the log probabilities of all tokens, `(N, T, V)`.
         """
 
         def state(ids: Any, carry: Any) -> Any:
@@ -152,8 +153,17 @@ class Reader:
             found, _, carry = self.read(ids, carry)
             return sampling.at_least_float32(found), carry
 
-        functions: dict[str, Callable]
-        functions = {"state": state, "scores": scores, "features": features}
+        def spread(ids: Any, carry: Any, _: Any) -> tuple:
+            _, logits, carry = self.read(ids, carry)
+            logits = sampling.at_least_float32(logits)
+            return ops.log_softmax(logits, axis=-1), carry
+
+        functions: dict[str, Callable] = {
+            "state": state,
+            "scores": scores,
+            "features": features,
+            "spread": spread,
+        }
         return self.compiled(what, functions[what], self.variables)
 
     def compiled(

@@ -22,6 +22,9 @@ class Score:
         adapted: bool. Whether the model learned from the text while it was scored
             (`Adaptation`). Compare such a score only with scores of the same kind.
         characters: int. Number of characters of the scored tokens.
+        alternatives: list or `None`. With `alternatives`, what else could be at the
+            place of each scored token: a list of tuples `(symbol, probability)`, the
+            most probable first, for each item of `log_probs`.
         nats_per_character: float. Their negative log probability in nats, divided by
             `characters`. It compares models with different tokens.
     """
@@ -34,6 +37,7 @@ class Score:
     text_nats: np.ndarray
     adapted: bool = False
     characters: int = 0
+    alternatives: list[list[tuple[str, float]]] | None = None
 
     @property
     def nats_per_character(self) -> float:

@@ -16,6 +16,7 @@ from textgen.decoding.adaptation import (
     adaptation_of,
     adapted_log_probs,
 )
+from textgen.decoding.alternatives import check_alternatives, most_probable
 from textgen.decoding.defaults import BATCH_SIZE
 from textgen.decoding.readers import Reader
 from textgen.decoding.score import Score
@@ -30,6 +31,10 @@ BATCH_SIZES = (1, 4, 16, BATCH_SIZE)
 _PIECE = 1 << 16  # tokens that are decoded at once
 
 _MAX_LOGITS = 1 << 24  # logits of one read: 64 MiB in single precision
+
+# Steps of a read that returns all probabilities: the texts are often short, and a
+# single shape is compiled.
+_SPREAD_STEPS = 256
 
 
 class Scorer:
@@ -102,6 +107,7 @@ class Scorer:
         adapt: bool | Adaptation = False,
         progress: Callable[[int, int], None] | None = None,
         label: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
     ) -> Score:
         """Measures how well the model predicts a text.
 
@@ -126,6 +132,9 @@ class Scorer:
                 with the number of tokens that were scored, and of all tokens.
             label: str, sequence of str, or `None`. The labels of all texts. Defaults to
                 `None`: no labels.
+            alternatives: int or `None`. Number of most probable tokens to look up at
+                the place of each token, for `Score.alternatives`; their probabilities
+                are those of `next_symbols`. Defaults to `None`: none.
 
         Returns:
             A `Score`; `adapted` says of which kind.
@@ -133,9 +142,11 @@ class Scorer:
         Raises:
             ValueError: There is nothing to score, a symbol is unknown (the message
                 quotes the text of a list), a label is unknown, `adapt` is something
-                else, all weights are frozen, or the adaptation diverged.
+                else, all weights are frozen, the adaptation diverged, or
+                `alternatives` is below 1 or given together with `adapt`.
         """
         adaptation = adaptation_of(adapt)
+        check_alternatives(alternatives, adaptation)
         texts = [text] if isinstance(text, str | np.ndarray) else list(text)
         encoded = encode_each(texts, lambda each: self._ids_of(each, unknown))
         begins = self.reader.begins_with_start
@@ -160,7 +171,10 @@ class Scorer:
                 "only from tokens before it (start_step=False)."
             )
         report = _Report(progress, sum(len(ids) for ids, _ in pairs))
-        if adaptation is None:
+        found = None
+        if alternatives is not None:
+            parts, found = self._spread(pairs, alternatives, report)
+        elif adaptation is None:
             parts = self._static_log_probs(pairs, report)
         else:
             parts = adapted_log_probs(self.reader, pairs, adaptation, report)
@@ -185,6 +199,7 @@ class Scorer:
             ),
             adapted=adaptation is not None,
             characters=characters,
+            alternatives=found,
         )
 
     def _count_characters(self, ids: np.ndarray, skipped: int) -> int:
@@ -226,6 +241,26 @@ class Scorer:
             parts[row].append(scores)
             report(len(scores))
         return [np.concatenate(part) for part in parts]
+
+    def _spread(
+        self,
+        pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+        count: int,
+        report: Callable[[int], None],
+    ) -> tuple[list[np.ndarray], list[list[tuple[str, float]]]]:
+        """Returns the log probability of each target, and the most probable tokens."""
+        symbols = self.vocabulary.symbols
+        parts = [[np.zeros(0, np.float32)] for _ in pairs]
+        others: list[list[list[tuple[str, float]]]] = [[] for _ in pairs]
+        for row, at, log_probs in self._read_all(pairs, "spread"):
+            wanted = pairs[row][1][at : at + len(log_probs)]
+            steps = np.arange(len(log_probs))
+            parts[row].append(log_probs[steps, np.maximum(wanted, 0)])
+            scored = log_probs[wanted != NO_SYMBOL]
+            others[row] += most_probable(scored, symbols, count)
+            report(len(log_probs))
+        joined = [np.concatenate(part) for part in parts]
+        return joined, [each for row in others for each in row]
 
     def embed(
         self, text: str | Sequence[str], unknown: str | None = None
@@ -299,7 +334,8 @@ class Scorer:
         Args:
             pairs: Sequence of two arrays of ids of equal length: the inputs, and the
                 targets whose probabilities are looked up.
-            what: str. `"scores"` for log probabilities, or `"features"`.
+            what: str. `"scores"` for log probabilities, `"spread"` for those of all
+                tokens, or `"features"`.
             empty: bool. Whether the texts are empty.
 
         Yields:
@@ -316,6 +352,7 @@ class Scorer:
             most = min(self.reader.max_read_size, _MAX_LOGITS // len(self.vocabulary))
             most = max(1, most // number)
             size = 1 << max(longest - 1, 7).bit_length()
+            size = _SPREAD_STEPS if what == "spread" else size
             # Powers of two: the compiled functions see few shapes.
             size = min(size, self.reader.max_read_steps, 1 << most.bit_length() - 1)
             carry = self.reader.initial(number, empty)

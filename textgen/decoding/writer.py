@@ -10,7 +10,7 @@ import itertools
 import math
 import numbers
 import warnings
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -210,7 +210,7 @@ class Writer(Scorer):
         min_p: float | None = None,
         typical_p: float | None = None,
         **others: Any,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, str]:
         """Yields text as it is generated.
 
         The arguments are those of `generate`. The pieces, joined, are its result.
@@ -218,6 +218,10 @@ class Writer(Scorer):
         Yields:
             str. First the prompt, then pieces of its continuation. No piece ends
             inside a user-perceived character.
+
+        Returns:
+            str. Why the text ended, the value of a `yield from`: `"stop"` at a stop or
+            after `max_lines`, `"length"` after `max_new_tokens`.
 
         Raises:
             TypeError: An argument does not exist; the message names a similar one.
@@ -247,7 +251,7 @@ class Writer(Scorer):
         row = Row(prompt, request)
         chunks = self._decode([prompt], [0], request, sampler)
 
-        def pieces() -> Iterator[str]:
+        def pieces() -> Generator[str, None, str]:
             if prompt and echo:
                 yield prompt
             clusters = stops.ClusterFilter()
@@ -256,8 +260,10 @@ class Writer(Scorer):
                     yield shown
                 if row.done:
                     break
+            reason = "stop" if row.done else "length"
             if rest := clusters.feed(row.finish()) + clusters.flush():
                 yield rest
+            return reason
 
         return pieces()
 
