@@ -64,7 +64,7 @@ ROOMS = {
             "tracing",
         },
         {"keras", "numpy"},
-        set(),
+        {"rich", "tensorflow"},
     ),
     "models": (
         {

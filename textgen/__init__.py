@@ -42,9 +42,11 @@ _MODULES = {
     "Blend": "models.blend",
     "Adaptation": "decoding.adaptation",
     "Checkpoints": "training.checkpoints",
+    "Progress": "training.progress",
     "SampleText": "training.callbacks",
     "TimeBudget": "training.time_budget",
     "TrainingDivergedError": "training.session",
+    "TrainingLog": "training.training_log",
     "TrainingStopped": "training.signals",
     "Accuracy": "training.metrics",
     "BitsPerCharacter": "training.metrics",
@@ -58,6 +60,7 @@ _MODULES = {
     "Surprisal": "analysis.surprisal",
     "surprisal": "analysis.surprisal",
     "surprisal_difference": "analysis.surprisal",
+    "plot_curves": "analysis.curves",
     "Setup": "advice.setup",
     "suggest": "advice.suggestion",
     "training_notes": "training.provenance",
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
     from textgen.advice.suggestion import suggest as suggest
     from textgen.analysis.activations import Activations as Activations
     from textgen.analysis.activations import cell_activations as cell_activations
+    from textgen.analysis.curves import plot_curves as plot_curves
     from textgen.analysis.features import readable_features as readable_features
     from textgen.analysis.ranking import rank_cells as rank_cells
     from textgen.analysis.surprisal import Surprisal as Surprisal
@@ -111,17 +115,21 @@ if TYPE_CHECKING:
     from textgen.training.metrics import Accuracy as Accuracy
     from textgen.training.metrics import BitsPerCharacter as BitsPerCharacter
     from textgen.training.metrics import Perplexity as Perplexity
+    from textgen.training.progress import Progress as Progress
     from textgen.training.provenance import training_notes as training_notes
     from textgen.training.schedules import warmup_cosine as warmup_cosine
     from textgen.training.session import TrainingDivergedError as TrainingDivergedError
     from textgen.training.signals import TrainingStopped as TrainingStopped
     from textgen.training.time_budget import TimeBudget as TimeBudget
+    from textgen.training.training_log import TrainingLog as TrainingLog
 
 __all__ = [*_MODULES, "__version__"]
 
 
 # The modules above that import no Keras.
-_WITHOUT_KERAS = ("text.", "model_file", "models.catalogue", "quiet")
+_WITHOUT_KERAS = (
+    *("text.", "model_file", "models.catalogue", "quiet", "analysis.curves"),
+)
 
 
 def __getattr__(name: str) -> Any:

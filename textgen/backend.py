@@ -109,6 +109,21 @@ def exclusive() -> Iterator[None]:
         yield
 
 
+# === Gradients ===
+
+
+def dense(gradient: Any) -> Any:
+    """Returns a gradient as a tensor.
+
+    TensorFlow has that of a Keras `Embedding` as a list of rows, with repetitions.
+    """
+    if hasattr(gradient, "indices") and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(gradient)
+    return gradient
+
+
 # === Eager calls ===
 
 

@@ -91,6 +91,7 @@ CALLBACK_STATES = {
         *("_last_batch_seen", "_current_epoch"),
     ),
     keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
+    keras.callbacks.TensorBoard: ("_global_train_batch", "_global_test_batch"),
 }
 
 

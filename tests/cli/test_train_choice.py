@@ -12,7 +12,7 @@ from command_line import TEXT, run
 
 import textgen
 from textgen.advice import rules, suggestion
-from textgen.cli import train_choice, train_options
+from textgen.cli import train_choice, train_options, train_watching
 from textgen.training import time_budget
 
 pytestmark = pytest.mark.usefixtures("text_file")
@@ -56,7 +56,7 @@ def test_chosen_training_ends_by_the_clock(fast_clock, capsys):
 
 
 def test_a_line_now_and_then_also_within_an_epoch(fast_clock, monkeypatch, capsys):
-    monkeypatch.setattr(train_choice, "SILENCE", 3.0)
+    monkeypatch.setattr(train_watching, "SILENCE", 3.0)
     assert run("train", "text.txt", "-o", "a.keras", "--minutes", 1, *SMALL) == 0
     seconds = re.findall(r"^(\d+) s of 1 min 00 s: loss", capsys.readouterr().out, re.M)
     silences = np.diff([int(each) for each in seconds])

@@ -60,6 +60,8 @@ BY_NAME = {
     "second": MODELS,
     "output": OUTPUTS,
     "log": OUTPUTS,
+    "samples": OUTPUTS,
+    "tensorboard": OUTPUTS,
     "checkpoint": OUTPUTS,
     "encoding": ENCODINGS,
     "unknown": st.one_of(st.sampled_from(["error", "skip", "e"] * 3), texts),

@@ -86,3 +86,23 @@ def test_log_to_a_device_has_no_state():
     logger.on_epoch_end(1, {"loss": 2.0, "accuracy": 0.5})
     logger.on_train_end()
     assert states == [["CSVLogger", {"content": None, "keys": states[0][1]["keys"]}]]
+
+
+def test_tensorboard_counts_on(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    states = []
+    for batches in (3, 2):
+        folder = str(tmp_path / str(batches))
+        board = keras.callbacks.TensorBoard(folder, write_graph=False, update_freq=1)
+        board.set_model(None)
+        board.on_train_begin()
+        callback_states.restore([board], states)
+        for batch in range(batches):
+            board.on_train_batch_begin(batch)
+            board.on_train_batch_end(batch, {"loss": 1.0})
+        states = through_a_file(callback_states.states_of([board]))
+        board.on_train_end()
+    events = EventAccumulator(str(tmp_path / "2" / "train"))
+    events.Reload()
+    assert [each.step for each in events.Tensors("batch_loss")] == [4, 5]

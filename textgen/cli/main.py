@@ -19,6 +19,7 @@ from textgen.cli import (
     generate,
     inspect,
     launch,
+    plot,
     prepare,
     serve,
     streams,
@@ -155,5 +156,6 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_list(commands)
     inspect.add_info(commands)
     export.add_export(commands)
+    plot.add_plot(commands)
     convert.add_convert(commands)
     return parser

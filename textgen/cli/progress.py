@@ -4,6 +4,8 @@ import sys
 import time
 from typing import Self, TextIO
 
+from textgen.training.time_left import clock
+
 # Seconds until the first line, and from each to the next: a command that ends before
 # the first line shows nothing.
 _TERMINAL, _PIPE = (1.0, 0.2), (10.0, 10.0)
@@ -92,12 +94,3 @@ class Progress:
         while number >= 1000 and unit < 3:
             number, unit = number / 1000, unit + 1
         return f"{number:.3g} {('bytes', 'kB', 'MB', 'GB')[unit]}"
-
-
-def clock(seconds: float) -> str:
-    """Returns a time for a reader: `12 s`, `3 min 05 s` or `2 h 05 min`."""
-    minutes, seconds = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"

@@ -3,7 +3,6 @@
 import argparse
 import os
 import shlex
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from textgen.cli import (
     train_from,
     train_options,
     train_safety,
+    train_watching,
 )
 from textgen.cli.streams import lasting_output
 from textgen.messages import printable
@@ -66,8 +66,7 @@ def _train_here(arguments: argparse.Namespace) -> None:
     train_checks.check_replaceable(output, "--output")
     folder = train_checks.checkpoint_folder(output, arguments)
     train_checks.check_values(arguments)
-    if arguments.log:
-        train_checks.check_replaceable(arguments.log, "--log")
+    train_watching.check(arguments)
     command = train_safety.command_of(arguments.argv, "--resume")
     with (
         train_safety.Guard(output) as guard,
@@ -83,16 +82,14 @@ def _train_here(arguments: argparse.Namespace) -> None:
             textgen.use_all_devices()
         _make_reproducible(keras, arguments)
         checkpoints = _checkpoints(folder, command, arguments)
-        model, train, validation, prompt = _prepare(
+        model, train, validation, prompt, corpus = _prepare(
             keras, corpus, checkpoints, arguments
         )
         train_checks.check_space(model, output, folder, arguments.keep)
-        callbacks, budget = _callbacks(keras, model, arguments, prompt)
+        callbacks, budget, verbose = _callbacks(keras, model, corpus, arguments, prompt)
         unsaved = f"Stopped before the model was saved. To save it: {command}"
-        verbose = 1 if sys.stdout.isatty() else 2
-        if budget is not None:
+        if verbose == 0:
             print(f"Training on {model.computation()}", flush=True)
-            verbose = 0
         try:
             model.fit(
                 train,
@@ -183,8 +180,8 @@ def _checkpoints(folder: Path, command: str, arguments: argparse.Namespace) -> A
 
 def _prepare(
     keras: Any, corpus: Any, checkpoints: Any, arguments: argparse.Namespace
-) -> tuple[Any, Any, Any, str]:
-    """Returns the model, the datasets of training and validation, and the prompt."""
+) -> tuple[Any, Any, Any, str, Any]:
+    """Returns model, datasets of training and validation, prompt, and the corpus."""
     command = shlex.join(["textgen", *arguments.argv])
     model = textgen.load(checkpoints.last) if arguments.resume else None
     before = model.notes if model is not None else {}
@@ -243,7 +240,7 @@ def _prepare(
         f"{corpus.characters:,} characters, a vocabulary of {len(vocabulary):,} "
         f"tokens, {len(train):,} batches per pass, {model.count_params():,} weights"
     )
-    return model, train, validation, prompt
+    return model, train, validation, prompt, corpus
 
 
 def _choose(keras: Any, corpus: Any, arguments: argparse.Namespace) -> Any:
@@ -279,27 +276,19 @@ def _prompt(corpus: Any, arguments: argparse.Namespace) -> str:
 
 
 def _callbacks(
-    keras: Any, model: Any, arguments: argparse.Namespace, prompt: str
-) -> tuple[list, Any]:
-    """Returns the callbacks of the training, in order, and the `TimeBudget`."""
-    callbacks, budget = [], None
+    keras: Any, model: Any, corpus: Any, arguments: argparse.Namespace, prompt: str
+) -> tuple[list, Any, int]:
+    """Returns the callbacks, in order, the `TimeBudget`, and `verbose` of `fit`."""
+    budget = None
     if arguments.minutes is not None:
         budget = textgen.TimeBudget(
             arguments.minutes,
             started=arguments.started,
             reserve=train_choice.SAVING,
         )
-        callbacks += [budget, train_choice.progress(keras, budget)]
-    elif not sys.stdout.isatty():  # in a terminal, Keras has a progress bar
-        callbacks.append(train_choice.progress(keras))
-    callbacks.append(
-        textgen.SampleText(
-            prompt,
-            arguments.temperatures,
-            max_new_tokens=arguments.max_new_tokens,
-            seed=arguments.seed,
-            label=model.labels[:1] or None,
-        )
+    length = corpus.characters / max(1, len(corpus))
+    callbacks, verbose = train_watching.callbacks(
+        keras, model, arguments, prompt, length, budget
     )
     stopping = None
     if arguments.validation and (arguments.early_stopping or not arguments.windows):
@@ -308,12 +297,8 @@ def _callbacks(
             patience=arguments.early_stopping or NO_LIMIT, restore_best_weights=True
         )
         callbacks.append(stopping)
-    if arguments.log:
-        callbacks.append(
-            train_safety.log_callback(keras, arguments.log, arguments.resume)
-        )
     callbacks.append(_note_taker(keras, model, stopping))
-    return callbacks, budget
+    return callbacks, budget, verbose
 
 
 def _note_taker(keras: Any, model: Any, stopping: Any) -> Any:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from textgen.cli import common, options
+from textgen.cli import options
 from textgen.layers.cells import GATES
 from textgen.text import sources, splits
 
@@ -77,8 +77,6 @@ def check_values(arguments: argparse.Namespace) -> None:
     options.check_minimums(arguments, MINIMUMS)
     if arguments.seed > MAX_SEED:
         raise ValueError(f"--seed {arguments.seed} must be at most {MAX_SEED}.")
-    if arguments.log:
-        common.check_new_file(arguments.log, "--log", arguments.overwrite)
     passes = arguments.windows or arguments.epochs is not None
     if (arguments.schedule or arguments.warmup_steps) and (
         arguments.minutes is not None or not passes

@@ -11,7 +11,6 @@ from typing import Any
 
 import textgen
 from textgen.cli import common, options, train_options
-from textgen.cli.progress import clock
 
 CHOICES = (
     *("cell", "units", "embedding", "tie_weights", "layer_norm", "dropout"),
@@ -218,44 +217,6 @@ def _command(corpus: Sequence[str], words: Sequence[str]) -> str:
         else:
             lines[-1] += f" {shlex.quote(word)}"
     return " \\\n    ".join(lines)
-
-
-def progress(keras: Any, budget: Any = None) -> Any:
-    """Returns a callback that prints a line now and then.
-
-    Args:
-        keras: The module.
-        budget: `TimeBudget`, or `None`: then Keras prints a line after each epoch.
-    """
-    begin = last = time.monotonic()
-
-    def show(logs: dict) -> None:
-        nonlocal last
-        last = time.monotonic()
-        line = clock(last - begin)
-        if budget is not None:
-            line = f"{clock(budget.spent)} of {clock(60 * budget.minutes)}"
-        line += f": loss {logs['loss']:.4f}"
-        if "val_loss" in logs:
-            line += f", held-out loss {logs['val_loss']:.4f}"
-        print(line, flush=True)
-
-    def after_batch(batch: int, logs: dict) -> None:
-        if time.monotonic() - last > SILENCE:
-            show(logs)
-
-    def after_epoch(epoch: int, logs: dict) -> None:
-        nonlocal last
-        last = time.monotonic()
-        if budget is not None:
-            show(logs)
-
-    return keras.callbacks.LambdaCallback(
-        on_train_batch_end=after_batch, on_epoch_end=after_epoch
-    )
-
-
-SILENCE = 60.0  # seconds after which a training prints a line
 
 
 def outcome(losses: Sequence[float], minutes: float | None) -> str:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from textgen.cli import launch, options
+from textgen.cli import launch, options, train_watching
 from textgen.layers.cells import CELLS
 
 MINUTES = 5.0  # default of --minutes
@@ -44,8 +44,8 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
     add(
         "--overwrite",
         action="store_true",
-        help="replace existing files: the model, its checkpoints and the --log; the "
-        "old model is kept until the new one is complete",
+        help="replace existing files: the model, its checkpoints, --log and "
+        "--samples; the old model is kept until the new one is complete",
     )
     add(
         "--minutes",
@@ -60,14 +60,13 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         help="print the choice, and the same training as a complete command and in "
         "Python; train nothing",
     )
-    add("--log", metavar="CSV", help="write the loss of each epoch to this CSV file")
     _add_checkpoints(parser)
     _add_text(parser)
     _add_model(parser)
     _add_kind(parser)
     _add_training(parser)
     _add_optimizer(parser)
-    _add_samples(parser)
+    train_watching.add_watching(parser)
     group = launch.add_place(parser)
     group.add_argument(
         "--distribute",
@@ -369,31 +368,4 @@ def _add_optimizer(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="change the weights only after every N batches, by the mean of their "
         "gradients (1)",
-    )
-
-
-def _add_samples(parser: argparse.ArgumentParser) -> None:
-    samples = parser.add_argument_group("samples after each epoch")
-    add = samples.add_argument
-    add(
-        "--prompt",
-        metavar="TEXT",
-        help=r"the beginning of the samples; \n is a newline (default: the first line "
-        "of the text, or nothing with --lines)",
-    )
-    add(
-        "--temperatures",
-        type=float,
-        nargs="+",
-        default=[0.5, 1.0],
-        metavar="T",
-        help="sampling temperatures, lower is more predictable: one sample is printed "
-        "for each",
-    )
-    add(
-        "--max-new-tokens",
-        type=int,
-        default=200,
-        metavar="N",
-        help="number of tokens of a sample; 0 prints no generated text",
     )

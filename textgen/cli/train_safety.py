@@ -5,7 +5,6 @@ import contextlib
 import os
 import shlex
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -114,38 +113,6 @@ def diverged(error: Any, arguments: argparse.Namespace) -> ValueError:
     if error.kept is not None:
         rate.append("--resume")
     return ValueError(f"{error} For example: {command_of(arguments.argv, *rate)}")
-
-
-def log_callback(keras: Any, path: str, append: bool) -> Any:
-    """Returns a callback that writes a CSV log; a full disk does not stop `fit`."""
-
-    class Log(keras.callbacks.CSVLogger):
-        """`CSVLogger` that prints a warning if it cannot write."""
-
-        warned = False
-
-        def on_train_begin(self, logs: dict | None = None) -> None:
-            self._try(super().on_train_begin, logs)
-
-        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-            self._try(super().on_epoch_end, epoch, logs)
-
-        def on_train_end(self, logs: dict | None = None) -> None:
-            self._try(super().on_train_end, logs)
-
-        def _try(self, function: Callable, *arguments: Any) -> None:
-            try:
-                function(*arguments)
-            except OSError as error:
-                if not self.warned:
-                    print(
-                        f"textgen train: warning: --log {path} cannot be written "
-                        f"({error.strerror or error}); the training continues.",
-                        file=sys.stderr,
-                    )
-                self.warned = True
-
-    return Log(path, append=append)
 
 
 def save(model: Any, output: Path, checkpoints: Any) -> None:

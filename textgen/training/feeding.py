@@ -9,6 +9,8 @@ from keras import ops
 
 from textgen.batches import ArrayDataset, Batches, Dataset, Feed, View
 from textgen.training.callbacks import SampleText
+from textgen.training.progress import Bar, Progress
+from textgen.training.training_log import TrainingLog
 from textgen.training.training_state import checksum
 
 
@@ -167,7 +169,8 @@ def text_order(x: Any) -> Any:
 _WRITING = (
     *(keras.callbacks.BackupAndRestore, keras.callbacks.CSVLogger),
     *(keras.callbacks.ModelCheckpoint, keras.callbacks.RemoteMonitor),
-    *(keras.callbacks.TensorBoard, SampleText),
+    *(keras.callbacks.ProgbarLogger, keras.callbacks.TensorBoard),
+    *(SampleText, TrainingLog),
 )
 
 
@@ -182,6 +185,13 @@ def leave_out_writing(arguments: dict[str, Any]) -> None:
     if isinstance(given, keras.callbacks.CallbackList):
         given.callbacks, kept = kept, given
     arguments.update(callbacks=kept, verbose=0)
+
+
+def close(callbacks: list) -> None:
+    """Ends what callbacks show, also if `fit` has not ended in order."""
+    for callback in callbacks:
+        if isinstance(callback, Progress):
+            callback.close()
 
 
 def flat(callbacks: Any) -> list:
@@ -211,7 +221,7 @@ def with_callbacks(
     bars = keras.callbacks.ProgbarLogger
     if verbose and not any(isinstance(each, bars) for each in callbacks):
         # As the first callback, the bar is complete before another one prints.
-        callbacks.insert(0, bars())
+        callbacks.insert(0, Bar())
     return callbacks if begin is None else [begin, *callbacks]
 
 

@@ -10,6 +10,7 @@ from textgen.batches import Batches, Dataset
 from textgen.training import feeding
 from textgen.training.checkpoints import Checkpoints
 from textgen.training.events import Events
+from textgen.training.progress import Progress
 from textgen.training.time_budget import TimeBudget
 
 
@@ -32,6 +33,8 @@ def prepared(model: Any, arguments: dict[str, Any]) -> Iterator[None]:
                     "processes: give a number of epochs."
                 )
             each.count_validation(_validation_batches(arguments))
+        elif isinstance(each, Progress):
+            each.expect(arguments["x"], _validation_batches(arguments))
     found = [each for each in callbacks if isinstance(each, Checkpoints)]
     if len(found) > 1:
         raise ValueError("fit must have only one Checkpoints among its callbacks.")

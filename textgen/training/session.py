@@ -253,6 +253,7 @@ class Session:
             self._stop()
 
     def _stop(self) -> None:
+        self._events.close()
         number = self._signals.received or 0
         place = self._rescue() or f"The state is in {self._of.last}."
         folder = str(self._of.folder)

@@ -315,6 +315,8 @@ class TimeBudget(keras.callbacks.Callback):
         """Stops if no time is left for another epoch; Keras calls this method."""
         now = self._epoch_end = _clock()
         self._measure(now)
+        if logs is not None and self.learning_rate is not None:
+            logs["learning_rate"] = self.learning_rate  # for logs, as in Keras
         self._put_back()  # before `Checkpoints` writes the model
         self._stop_if_over(now + self._rest + self._step)
 

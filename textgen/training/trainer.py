@@ -21,7 +21,7 @@ from keras import ops
 from textgen import backend, distribution
 from textgen.batches import Dataset
 from textgen.text.tokenizer import Tokenizer
-from textgen.training import compiling, feeding, losses, resuming
+from textgen.training import compiling, feeding, gradient_norm, losses, resuming
 from textgen.training.freezing import freeze, frozen
 from textgen.training.lengths import Lengths
 from textgen.training.metrics import WeightedMean
@@ -61,6 +61,7 @@ class Trainer(keras.Model):
         self._class_weight: np.ndarray | None = None
         self._frozen_at_compile: list[str] = []
         self._lengths = Lengths()
+        self._reports_gradient_norm = False
         self._draws: np.ndarray | None = None  # see `sampled_softmax.limits`
 
     def computation(self) -> str:
@@ -221,7 +222,11 @@ class Trainer(keras.Model):
             rank = 2 if self.return_sequences else 1
             data = losses.weighted(data, self._class_weight, rank)
         with self._lengths.step("train"):
-            return super().train_step(*state, data, **kwargs)
+            if not self._reports_gradient_norm:
+                return super().train_step(*state, data, **kwargs)
+            with gradient_norm.recorded(self.optimizer) as norms:
+                result = super().train_step(*state, data, **kwargs)
+            return gradient_norm.added(result, norms)
 
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates one batch."""
@@ -274,6 +279,7 @@ class Trainer(keras.Model):
             self.start_step, self.end_token = x.start_step, x.end_of_line
             self._count(x)
         self._lengths.expect(self, "train", x)
+        self._report_gradient_norm(feeding.flat(callbacks))
         if verbose != 0:
             print(f"Training on {self.computation()}", flush=True)
         arguments = {
@@ -292,8 +298,11 @@ class Trainer(keras.Model):
             **kwargs,
         }
         with distribution.noticing_losses():
-            with self._weighing(class_weight), resuming.prepared(self, arguments):
-                history = super().fit(**arguments)
+            try:
+                with self._weighing(class_weight), resuming.prepared(self, arguments):
+                    history = super().fit(**arguments)
+            finally:
+                feeding.close(feeding.flat(callbacks))
             distribution.wait_for_all()  # for what process 0 has written
         return history
 
@@ -395,6 +404,14 @@ class Trainer(keras.Model):
             if self._draws is None or not np.array_equal(draws, self._draws):
                 self._draws = draws
                 self.make_train_function(force=True)  # the old one has other draws
+
+    def _report_gradient_norm(self, callbacks: list) -> None:
+        """Lets training steps compute the norm of the gradient, if a callback asks."""
+        # All processes ask, also those whose callbacks do not write.
+        needed = any(getattr(e, "needs_gradient_norm", False) for e in callbacks)
+        if self.compiled and needed != self._reports_gradient_norm:
+            self._reports_gradient_norm = needed
+            self.make_train_function(force=True)  # the old one does not compute it
 
     def check_data(self, x: Any, batch_size: int | None) -> None:
         """Raises ValueError if the data do not fit the model."""
