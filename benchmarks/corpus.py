@@ -10,6 +10,8 @@ different lengths, in UTF-8.
   TensorFlow, with a batch of each shape, and time to the first batch, for sequences and
   for lines in a process of their own; time of a step, compared with 10 MB of text, in
   turns.
+- `processes`: the same memory of each of 4 processes of `textgen launch`, which share
+  the corpus. It needs JAX, so it runs only if it is named.
 - `lines`: a million lines, one of them of a megabyte: memory as above; characters per
   second, compared with running text, in turns.
 - `words`: memory of a training step and of `score` with 50,000 words.
@@ -17,7 +19,7 @@ different lengths, in UTF-8.
   tinyshakespeare: steps per second, and the exact held-out loss of trainings of equal
   time, in turns with the full softmax.
 
-Without an argument, all of them run. The memory is the largest anonymous memory of a
+Without an argument, all others run. The memory is the largest anonymous memory of a
 process: a mapped file is in the page cache, which the system takes back when it needs
 it. Writes benchmark-corpus.json. Linux only.
 """
@@ -152,10 +154,7 @@ def train_once(path: str, kind: str) -> dict[str, Any]:
     peak = Peak()
     start = time.perf_counter()
     corpus = textgen.PreparedCorpus.load(path)
-    if kind == "lines":
-        dataset = line_dataset(corpus, lines=lines_of(corpus))
-    else:
-        dataset = textgen.SequenceDataset(textgen.split(corpus.ids, 0.01)[0], 64, 32)
+    dataset = dataset_of(corpus, kind)
     dataset[0]
     first = time.perf_counter() - start
     model = small_model(corpus.tokenizer)
@@ -169,6 +168,25 @@ def train_once(path: str, kind: str) -> dict[str, Any]:
         if len(shapes) == len(getattr(dataset, "bucket_steps", [64])):
             break
     return {"mb": peak.more, "first": first, "shapes": sorted(shapes)}
+
+
+def train_share(path: str, kind: str, folder: str) -> None:
+    """Trains as one of several processes; writes its additional memory to a file."""
+    import jax
+
+    jax.numpy.zeros(1).block_until_ready()
+    peak = Peak()
+    corpus = textgen.PreparedCorpus.load(path)
+    model = small_model(corpus.tokenizer)
+    model.fit(dataset_of(corpus, kind), steps_per_epoch=50, verbose=0)
+    (Path(folder) / f"{kind}-{jax.process_index()}").write_text(str(peak.more))
+
+
+def dataset_of(corpus: Any, kind: str) -> Any:
+    """Returns a dataset of all ids: `"sequences"` or `"lines"`."""
+    if kind == "lines":
+        return line_dataset(corpus, lines=lines_of(corpus))
+    return textgen.SequenceDataset(textgen.split(corpus.ids, 0.01)[0], 64, 32)
 
 
 def lines_of(corpus: Any) -> Any:
@@ -348,6 +366,22 @@ def report_train(folder: Path, megabytes: float) -> dict[str, Any]:
     return {**result, **rates}
 
 
+def report_processes(folder: Path, megabytes: float) -> dict[str, Any]:
+    """Prints the memory of processes that share a corpus."""
+    path, number = str(folder / "character.ids"), 4
+    launch = [sys.executable, "-m", "textgen", "launch", "--processes", str(number)]
+    print(f"\n{number} processes that share {megabytes:,.0f} MB")
+    result = {}
+    for kind in ("sequences", "lines"):
+        command = [*launch, __file__, "--child", "train_share", path, kind, str(folder)]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        files = [folder / f"{kind}-{index}" for index in range(number)]
+        result[kind] = [float(file.read_text()) for file in files]
+        shown = ", ".join(f"{each:.0f}" for each in result[kind])
+        print(f"  {kind:10} {shown} MB more than the import of JAX")
+    return result
+
+
 def report_lines(folder: Path, _: float) -> dict[str, Any]:
     """Prints memory and speed of lines."""
     path = str(folder / "lines.ids")
@@ -375,10 +409,11 @@ def report_words(folder: Path, _: float) -> dict[str, Any]:
 def make_texts(folder: Path, parts: list[str], gigabytes: float) -> float:
     """Makes the texts that the parts need; returns the size of the large one in MB."""
     megabytes = 0.0
-    if "prepare" in parts or "train" in parts:
+    large = {"train", "processes"} & set(parts)
+    if large or "prepare" in parts:
         megabytes = write_text(folder / "large.txt", gigabytes * 1e9)
     write_text(folder / "small.txt", 1e7)
-    if "train" in parts:
+    if large:
         textgen.prepare(folder / "small.txt", folder / "small.ids")
         if "prepare" not in parts:
             textgen.prepare(folder / "large.txt", folder / "character.ids")
@@ -403,6 +438,7 @@ def million_lines() -> Iterator[str]:
 PARTS = {
     "prepare": report_prepare,
     "train": report_train,
+    "processes": report_processes,
     "lines": report_lines,
     "words": report_words,
     "sampled": report_sampled,
@@ -411,7 +447,7 @@ CHILDREN = {
     function.__name__: function
     for function in (
         *(prepare_once, train_once, compare_sizes, compare_lines, many_words),
-        compare_sampled,
+        *(compare_sampled, train_share),
     )
 }
 
@@ -427,7 +463,7 @@ if __name__ == "__main__":
     parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the text")
     parser.add_argument("--folder", help="where the texts are made (default: TMPDIR)")
     arguments = parser.parse_args()
-    chosen = arguments.parts or list(PARTS)
+    chosen = arguments.parts or [part for part in PARTS if part != "processes"]
     for part in chosen:
         if part not in PARTS:
             parser.error(f"{part!r} must be one of {', '.join(PARTS)}")
