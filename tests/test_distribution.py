@@ -108,6 +108,21 @@ def test_other_backends_are_refused():
         textgen.use_all_devices()
 
 
+@pytest.mark.tensorflow("has replicas")
+def test_several_replicas_are_refused(monkeypatch):
+    class MirroredStrategy:  # the tests have one device
+        num_replicas_in_sync = 2
+
+    vocabulary = textgen.Vocabulary("abc")
+    model = textgen.LanguageModel(vocabulary, units=2, return_sequences=True)
+    model.compile("sgd")
+    data = textgen.SequenceDataset(vocabulary.encode("abc" * 50), 4)
+    monkeypatch.setattr(type(model), "distribute_strategy", MirroredStrategy())
+    message = r"MirroredStrategy of 2 replicas.*textgen.use_all_devices"
+    with pytest.raises(ValueError, match=message):
+        model.fit(data, verbose=0)
+
+
 @pytest.mark.jax("lists its devices")
 @pytest.mark.parametrize("divide", [0, -1, 2])
 def test_devices_that_cannot_be_divided(divide):

@@ -123,6 +123,20 @@ def check_backend() -> None:
         )
 
 
+def check_strategy(model: Any) -> None:
+    """Raises ValueError if a model was made for several replicas of TensorFlow."""
+    strategy = getattr(model, "distribute_strategy", None)
+    number = getattr(strategy, "num_replicas_in_sync", 1)
+    if number > 1:
+        raise ValueError(
+            f"The model was made in a {type(strategy).__name__} of {number} replicas. "
+            "Each replica would divide its loss by its own number of targets, and keep "
+            "its own states, so the training would be another one. Use JAX: set "
+            "KERAS_BACKEND=jax, and call textgen.use_all_devices() before the model is "
+            "made."
+        )
+
+
 def use_all_devices(divide: int = 1) -> None:
     """Distributes batches over all devices, for a training on several GPUs.
 

@@ -201,7 +201,7 @@ class Trainer(keras.Model):
             weight = ops.sum(
                 losses.target_weights(targets, y_pred, sample_weight, dtype)
             )
-        self._mean_loss.update_state(loss * backend.num_replicas(), weight)
+        self._mean_loss.update_state(loss, weight)
         return loss
 
     def candidates(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
@@ -269,8 +269,10 @@ class Trainer(keras.Model):
             ValueError: The windows have a length other than the `sequence_length` of a
                 many-to-one model; a batch is larger than the `batch_size` of a stateful
                 model; its batches do not continue each other; or `class_weight` has a
-                key that is not an id of the vocabulary.
+                key that is not an id of the vocabulary; or the model was made for
+                several replicas of TensorFlow.
         """
+        distribution.check_strategy(self)
         # `call` checks each batch; this check comes before the progress bar appears.
         self.check_data(x, batch_size)
         for data in (x, validation_data):
