@@ -43,6 +43,7 @@ def test_all_pretrained_models_are_served_on_loopback(served, capsys):
     assert output.err == ""
     [(models, limits, hosts)] = served
     assert models == {name: name for name in PRETRAINED}
+    assert next(iter(models)) == "tinyshakespeare"  # the default model
     assert hosts == ["127.0.0.1"]
     assert (limits.max_new_tokens, limits.parallel) == (2000, 64)
 

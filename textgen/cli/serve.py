@@ -14,6 +14,8 @@ from textgen.web.limits import Limits
 
 PORT = 8000
 
+_FIRST = "tinyshakespeare"  # the default model: it knows all that English texts have
+
 _MINIMUMS = {
     "port": 0,
     "max_new_tokens": 1,
@@ -150,7 +152,8 @@ def _models(given: list[str]) -> dict[str, Any]:
         ValueError: Two models have the same name.
     """
     if not given:
-        return {name: name for name in catalogue.PRETRAINED}
+        names = sorted(catalogue.PRETRAINED, key=lambda name: name != _FIRST)
+        return {name: name for name in names}
     found: dict[str, Any] = {}
     for each in given:
         path = catalogue.find(each)
