@@ -31,7 +31,7 @@ _WORKER = ("-m", "textgen.cli.worker")
 
 # The allocator of glibc keeps most of the memory that XLA needed to compile a step, in
 # an area for each thread. With these settings it gives it back: 4 processes that train
-# on lines (eight shapes) take 280 MB each in place of 360.
+# on lines (eight shapes) take 290 MB each in place of 360.
 _ALLOCATOR = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
