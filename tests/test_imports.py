@@ -22,6 +22,7 @@ ANYTHING = None
 ROOMS = {
     "files": (set(), set(), set()),
     "messages": (set(), set(), set()),
+    "html_page": (set(), set(), set()),
     "quiet": (set(), set(), {"keras", "tensorflow"}),
     "hdf5": (set(), {"h5py", "numpy"}, set()),
     "model_file": ({"files", "hdf5", "messages"}, {"numpy"}, set()),
@@ -94,6 +95,7 @@ ROOMS = {
             "datasets",
             "decoding",
             "files",
+            "html_page",
             "layers",
             "messages",
             "models",
@@ -103,9 +105,9 @@ ROOMS = {
         {"matplotlib", "PIL"},
     ),
     "export": (
-        {"decoding", "files", "layers", "messages", "models", "text"},
+        {"decoding", "files", "html_page", "layers", "messages", "models", "text"},
         {"keras", "numpy"},
-        {"onnx", "onnxruntime"},
+        set(),
     ),
     "web": (
         {"decoding", "files", "messages", "models", "text"},

@@ -49,7 +49,7 @@ def accelerator() -> str | None:
 
 
 def num_replicas() -> int:
-    """Returns the number of replicas; Keras divides the loss of each one by it."""
+    """Returns the number of replicas of the strategy that TensorFlow runs."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf

@@ -15,18 +15,9 @@ def pieces_of(tokenizer: Tokenizer, texts: Sequence[np.ndarray]) -> tuple[str, .
         texts: Sequence of integer arrays of shape `(tokens,)`.
 
     Returns:
-        tuple of str, one for each token of all texts. The text of a token that ends
-        within a character is empty; the token that completes the character has it. What
-        a text leaves incomplete belongs to its last token.
+        tuple of str, one for each token of all texts; see `Tokenizer.pieces`.
     """
-    pieces: list[str] = []
-    for ids in texts:
-        decoder = tokenizer.decoder()
-        own = [decoder.feed(ids[at : at + 1]) for at in range(len(ids))]
-        if own:
-            own[-1] += decoder.flush()
-        pieces += own
-    return tuple(pieces)
+    return tuple(piece for ids in texts for piece in tokenizer.pieces(ids))
 
 
 def last_characters(tokens: Sequence[str]) -> np.ndarray:

@@ -1,18 +1,12 @@
-"""Pages in one file, which need no network and run no other script."""
+"""Pages of this folder in one file, with their data."""
 
-import base64
-import hashlib
 import html
-import json
-import re
 from pathlib import Path
 from typing import Any
 
-_FOLDER = Path(__file__).parent
+from textgen import html_page
 
-# In JSON, these characters only occur inside strings. Escaped, no text of the data can
-# end the script element.
-_ESCAPES = {each: f"\\u{ord(each):04x}" for each in "<>&"}
+_FOLDER = Path(__file__).parent
 
 
 def page(name: str, title: str, data: dict[str, Any]) -> str:
@@ -29,27 +23,15 @@ def page(name: str, title: str, data: dict[str, Any]) -> str:
     """
     style = _read("page.css")
     script = _read("view.js") + _read(f"{name}.js")
-    policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
     parts = {
-        "policy": policy,
+        "policy": html_page.policy(script, style),
         "title": html.escape(title.encode("utf-8", "replace").decode()),
         "style": style,
         "script": script,
-        "data": re.sub("[<>&]", lambda found: _ESCAPES[found[0]], json.dumps(data)),
+        "data": html_page.as_json(data),
     }
-    # In one pass: the texts of the data are not searched.
-    return re.sub(
-        r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _read(f"{name}.html")
-    )
+    return html_page.filled(_read(f"{name}.html"), parts)
 
 
 def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -182,10 +182,7 @@ def _surprise(arguments: argparse.Namespace) -> None:
     with keyboard_interrupts():
         common.check_corpus(arguments)
         names = [arguments.models[0], arguments.second][: 1 + bool(arguments.second)]
-        models = [
-            common.load(argparse.Namespace(**{**vars(arguments), "models": [name]}))
-            for name in names
-        ]
+        models = [common.load(arguments, [name]) for name in names]
         text, cut, about = _read(arguments, models)
     texts, apart = _separate(text, cut, arguments, models)
     found = [textgen.surprisal(each, texts, arguments.unknown) for each in models]

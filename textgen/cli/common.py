@@ -6,7 +6,7 @@ import dataclasses
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,28 @@ from textgen.text.reading import CorpusReader
 from textgen.text.tokenizers import same_ids
 
 
-def load(arguments: argparse.Namespace) -> Any:
+def load(arguments: argparse.Namespace, models: Sequence[str] | None = None) -> Any:
     """Loads a model, or a blend of several.
+
+    Args:
+        arguments: The parsed arguments.
+        models: Sequence of str, or `None` for `arguments.models`.
 
     Raises:
         FileNotFoundError: A model does not exist. This is checked before Keras is
             imported, so that the error is fast.
         ValueError: `--weights` or `--unknown` do not fit the models.
     """
-    paths = [catalogue.find(model) for model in arguments.models]
+    names = arguments.models if models is None else models
+    paths = [catalogue.find(name) for name in names]
     weights = getattr(arguments, "weights", None)
     if weights and len(weights) != len(paths):
         raise ValueError(
             f"--weights needs one number per model: there are {len(weights)} numbers "
             f"for {len(paths)} models."
         )
-    models = [textgen.load(path) for path in paths]
-    model = models[0] if len(models) == 1 else textgen.Blend(models, weights)
+    loaded = [textgen.load(path) for path in paths]
+    model = loaded[0] if len(loaded) == 1 else textgen.Blend(loaded, weights)
     unknown = getattr(arguments, "unknown", None)
     if unknown not in (None, "error", "skip") and unknown not in model.vocabulary:
         raise ValueError(
@@ -209,6 +214,34 @@ def check_new_file(
     if path.exists() and not overwrite:
         remedy = "" if overwrite is None else "use --overwrite to replace it, or "
         raise FileExistsError(f"{start} exists: {remedy}give another name.")
+    _check_replaceable(path, start)
+
+
+def _check_replaceable(path: Path, start: str) -> None:
+    """Raises OSError if an existing file cannot be replaced by a new one."""
+    target = Path(os.path.realpath(path))  # a symbolic link stays; its target changes
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{start}: {target.parent} does not exist.")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"{start}: {target.parent} is not writable.")
+    if target.exists() and not target.is_file():
+        raise OSError(f"{start} is a device or a named pipe: give the name of a file.")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(f"{start} is read-only.")
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raises OSError if files cannot be written to a folder, which may be a new one."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"{option} {folder} is a file: give the name of a folder."
+        )
+    if not folder.exists() and not folder.parent.is_dir():
+        raise FileNotFoundError(
+            f"{option} {folder}: the folder {folder.parent} does not exist."
+        )
+    if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
+        raise PermissionError(f"{option} {folder} is not writable.")
 
 
 def output_path(arguments: argparse.Namespace, option: str = "--output") -> Path:

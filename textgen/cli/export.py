@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import textgen
-from textgen.cli import common, completion, options, train_checks, writing
+from textgen.cli import common, completion, options, writing
 from textgen.messages import printable
 from textgen.models import catalogue
 
@@ -60,7 +60,6 @@ def _export(arguments: argparse.Namespace) -> None:
     if output.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{output} must end in .html.")
     common.check_new_file(output, "", arguments.overwrite)
-    train_checks.check_replaceable(output, "")
     path = catalogue.find(arguments.model)
     model = textgen.load(path)
     from textgen.export import page  # it imports Keras
@@ -85,7 +84,4 @@ def _prompt(arguments: argparse.Namespace) -> str:
     if arguments.prompt is not None:
         return completion.unescape(arguments.prompt)
     known = catalogue.PRETRAINED.get(arguments.model)
-    examples = known.options if known else ()
-    if "--prompt" not in examples:
-        return ""
-    return completion.unescape(examples[examples.index("--prompt") + 1])
+    return completion.unescape(known.prompt) if known else ""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from textgen import files
-from textgen.cli import common, completion, many, options, train_checks, writing
+from textgen.cli import common, completion, many, options, writing
 from textgen.decoding.defaults import BATCH_SIZE
 from textgen.messages import printable, without_controls
 from textgen.text import reading
@@ -156,7 +156,6 @@ def _generate(arguments: argparse.Namespace) -> None:
         return
     if arguments.output:
         common.check_new_file(arguments.output, "--output", arguments.overwrite)
-        train_checks.check_replaceable(arguments.output, "--output")
     known = None
     if arguments.novel:
         # A download ends in order.

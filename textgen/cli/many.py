@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from textgen import files
-from textgen.cli import common, options, train_checks, train_safety
+from textgen.cli import common, options, train_safety
 from textgen.cli.progress import Progress
 from textgen.decoding.defaults import BATCH_SIZE
 from textgen.messages import without_controls
@@ -144,7 +144,6 @@ def _check_files(output: Path, part: Path, arguments: argparse.Namespace) -> Non
             "continue it, --overwrite to start again, or another --output."
         )
     common.check_new_file(output, "--output", replace)
-    train_checks.check_replaceable(output, "--output")
     if part.exists() and not arguments.resume:
         with files.open_regular(part) as file:
             _read_header(file, part)  # not a file of another program

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen import files
-from textgen.cli import common, options, train_checks, writing
+from textgen.cli import common, options, writing
 
 _PICTURES = ("png", "svg", "pdf")
 _SAMPLES = (".jsonl", ".ndjson")
@@ -71,7 +71,6 @@ def _plot(arguments: argparse.Namespace) -> None:
             f"{' or '.join(f'.{each}' for each in kinds)}."
         )
     common.check_new_file(output, "--output", arguments.overwrite)
-    train_checks.check_replaceable(output, "--output")
     if samples:
         from textgen.analysis.samples_page import samples_page
 

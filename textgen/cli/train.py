@@ -63,7 +63,6 @@ def _train_here(arguments: argparse.Namespace) -> None:
         print(_dry_run(arguments))
         return
     output = common.output_path(arguments)
-    train_checks.check_replaceable(output, "--output")
     folder = train_checks.checkpoint_folder(output, arguments)
     train_checks.check_values(arguments)
     train_watching.check(arguments)

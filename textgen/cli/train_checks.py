@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from textgen.cli import options
+from textgen.cli import common, options
 from textgen.layers.cells import GATES
 from textgen.text import sources, splits
 
@@ -109,36 +109,12 @@ def check_combinations(arguments: argparse.Namespace) -> None:
         raise ValueError("--early-stopping needs a --validation above 0.")
 
 
-def check_replaceable(path: str | Path, option: str) -> None:
-    """Raises OSError if an existing file cannot be replaced by a new one."""
-    target = Path(os.path.realpath(path))  # a symbolic link stays; its target changes
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{option} {path}: {target.parent} does not exist.")
-    if not os.access(target.parent, os.W_OK):
-        raise PermissionError(f"{option} {path}: {target.parent} is not writable.")
-    if target.exists() and not target.is_file():
-        raise OSError(
-            f"{option} {path} is a device or a named pipe: give the name of a file."
-        )
-    if target.exists() and not os.access(target, os.W_OK):
-        raise PermissionError(f"{option} {path} is read-only.")
-
-
 def checkpoint_folder(output: Path, arguments: argparse.Namespace) -> Path:
     """Returns the folder of the checkpoints, checked before any work is done."""
     if arguments.checkpoint is None:
         return output.with_suffix(".checkpoints")
     folder = Path(arguments.checkpoint)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(
-            f"--checkpoint {folder} is a file: give the name of a folder."
-        )
-    if not folder.exists() and not folder.parent.is_dir():
-        raise FileNotFoundError(
-            f"--checkpoint {folder}: the folder {folder.parent} does not exist."
-        )
-    if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
-        raise PermissionError(f"--checkpoint {folder} is not writable.")
+    common.check_folder(folder, "--checkpoint")
     return folder
 
 

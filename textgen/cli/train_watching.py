@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import textgen
-from textgen.cli import common, train_checks
+from textgen.cli import common
 from textgen.cli.progress import clock
 
 SILENCE = 60.0  # seconds after which a training prints a line
@@ -74,7 +74,6 @@ def check(arguments: argparse.Namespace) -> None:
     for option, path in files.items():
         if path is not None:
             common.check_new_file(path, option, arguments.overwrite)
-            train_checks.check_replaceable(path, option)
     if arguments.log is not None and _same(arguments.log, arguments.samples):
         raise ValueError("--log and --samples must be different files.")
     if arguments.tensorboard is None:
@@ -85,16 +84,7 @@ def check(arguments: argparse.Namespace) -> None:
             "--tensorboard: TensorBoard is not installed: pip install "
             "'keras-textgen[tensorboard]'"
         )
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(
-            f"--tensorboard {folder} is a file: give the name of a folder."
-        )
-    if not folder.exists() and not folder.absolute().parent.is_dir():
-        raise FileNotFoundError(
-            f"--tensorboard {folder}: the folder {folder.parent} does not exist."
-        )
-    if not os.access(folder if folder.exists() else folder.absolute().parent, os.W_OK):
-        raise PermissionError(f"--tensorboard {folder} is not writable.")
+    common.check_folder(folder, "--tensorboard")
     has_events = folder.exists() and any(folder.rglob("events.out.tfevents.*"))
     if has_events and not arguments.overwrite:
         raise FileExistsError(

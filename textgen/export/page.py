@@ -6,17 +6,15 @@ that no program that passes the file on can damage it by another encoding.
 """
 
 import base64
-import hashlib
 import html
 import importlib.resources
-import json
 import os
 import re
 from typing import Any
 
 import numpy as np
 
-from textgen import files
+from textgen import files, html_page
 from textgen.decoding.defaults import MAX_NEW_TOKENS, TEMPERATURE
 from textgen.export.network import Stack, reading_of, stack_of
 from textgen.export.tokens import tokens_of
@@ -107,26 +105,17 @@ def page_of(
     }
     style = _part("page.css")
     script = "\n".join(map(_part, SCRIPTS))
-    policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src "
-        f"'{_hash(style)}'; base-uri 'none'; form-action 'none'"
-    )
-    return _filled(
-        _part("page.html"),
-        policy=policy,
-        style=style,
-        script=script,
-        model=json_of(description),
-        weights=base64.b64encode(data).decode(),
-        title=_escaped(_title(model) if title is None else title),
-        about=_escaped(describe(model) if about is None else about),
-        facts=_escaped(_facts(model, stack)),
-    )
-
-
-def json_of(value: Any) -> str:
-    """Returns JSON that cannot end the element that it is in, in ASCII."""
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "policy": html_page.policy(script, style),
+        "style": style,
+        "script": script,
+        "model": html_page.as_json(description),
+        "weights": base64.b64encode(data).decode(),
+        "title": _escaped(_title(model) if title is None else title),
+        "about": _escaped(describe(model) if about is None else about),
+        "facts": _escaped(_facts(model, stack)),
+    }
+    return html_page.filled(_part("page.html"), parts)
 
 
 def _weights(arrays: list[np.ndarray], half: bool) -> bytes:
@@ -153,17 +142,6 @@ def _part(name: str) -> str:
     """Returns a file of this folder."""
     folder = importlib.resources.files("textgen.export")
     return folder.joinpath(name).read_text(encoding="ascii")
-
-
-def _hash(text: str) -> str:
-    """Returns the source of a script or style for a Content-Security-Policy."""
-    digest = hashlib.sha256(text.encode("ascii")).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-def _filled(template: str, **values: str) -> str:
-    """Replaces each `{{name}}` once: a value may contain such names."""
-    return re.sub(r"{{(\w+)}}", lambda found: values[found[1]], template)
 
 
 def _escaped(text: str) -> str:

@@ -43,6 +43,12 @@ class Pretrained:
     sha256: str
     options: tuple[str, ...]
 
+    @property
+    def prompt(self) -> str:
+        """The recommended beginning, as the command line takes it; may be empty."""
+        options = self.options
+        return options[options.index("--prompt") + 1] if "--prompt" in options else ""
+
 
 PRETRAINED: dict[str, Pretrained]  # read by `__getattr__` when it is first used
 

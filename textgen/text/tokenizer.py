@@ -189,6 +189,24 @@ class Tokenizer:
         decoder = self.decoder()
         return decoder.feed(array) + decoder.flush()
 
+    def pieces(self, ids: np.ndarray) -> list[str]:
+        """Returns the text that each id adds to the text before it.
+
+        The text of an id that ends within a character is empty; the id that completes
+        the character has it. What the ids leave incomplete belongs to the last one.
+
+        Args:
+            ids: integer array of shape `(tokens,)`.
+
+        Returns:
+            list of str; joined, they are `decode(ids)`.
+        """
+        decoder = self.decoder()
+        found = [decoder.feed(ids[at : at + 1]) for at in range(len(ids))]
+        if found:
+            found[-1] += decoder.flush()
+        return found
+
     def text_lengths(self, ids: np.ndarray) -> np.ndarray:
         """Returns how many characters each id adds to the text before it.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from textgen.training import feeding, training_state
+from textgen.training import training_state
 from textgen.training.feeding import EpochBegin
 
 
@@ -86,11 +86,7 @@ class Events(keras.callbacks.CallbackList):
             model.train_function = lambda _: logs
 
     def close(self) -> None:
-        """Undoes `_skip_training`, and ends the display of the progress."""
-        feeding.close(self.callbacks)
-        self._undo_skipping()
-
-    def _undo_skipping(self) -> None:
+        """Undoes `_skip_training`."""
         if self._train_function is not None:
             self.model.train_function = self._train_function
             self._train_function = None
@@ -107,7 +103,7 @@ class Events(keras.callbacks.CallbackList):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Ends the first epoch of a resumed training at its last batch."""
         if self._train_function is not None:
-            self._undo_skipping()
+            self.close()
             self._end_epoch()
             return
         batch += self._first

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen import distribution
-from textgen.training import training_state
+from textgen.training import feeding, training_state
 from textgen.training.signals import Signals, TrainingStopped, is_interactive
 
 # Shares of the time of a training at the default interval: less than 2 % with the last
@@ -253,7 +253,7 @@ class Session:
             self._stop()
 
     def _stop(self) -> None:
-        self._events.close()
+        feeding.close(self._events.callbacks)
         number = self._signals.received or 0
         place = self._rescue() or f"The state is in {self._of.last}."
         folder = str(self._of.folder)

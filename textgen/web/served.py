@@ -160,7 +160,4 @@ def _network(model: Any) -> str:
 
 def _samples(entry: catalogue.Pretrained | None) -> list[str]:
     """Returns the beginning that the catalogue recommends."""
-    options = list(entry.options) if entry is not None else []
-    if "--prompt" not in options:
-        return []
-    return [options[options.index("--prompt") + 1]]
+    return [entry.prompt] if entry is not None and entry.prompt else []

@@ -39,11 +39,8 @@ def scored(
     missing = len(ids) - score.count
     log_probs = np.append(np.full(missing, np.nan), score.log_probs)
     found = [[]] * missing + found
-    tokens, first, decoder = [], 0, model.vocabulary.decoder()
-    for index in range(len(ids)):
-        piece = decoder.feed(ids[index : index + 1])
-        if index == len(ids) - 1:
-            piece += decoder.flush()
+    tokens, first = [], 0
+    for index, piece in enumerate(model.vocabulary.pieces(ids)):
         if piece:
             part = float(np.sum(log_probs[first : index + 1], dtype=np.float64))
             others = [
